@@ -1,0 +1,449 @@
+//! Random programs on a table against a `BTreeMap`, with slots that change their state.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use pets_core::placement::Slot;
+use pets_core::table::{
+    Change, Counted, Cursor, Key, NextError, Object, ScanEnd, SlotState, Table, Unserved, Why,
+};
+use pets_core::term::hash::hash_exact;
+use pets_core::term::word::{Kind, header, small, small_value};
+use proptest::prelude::*;
+
+/// Keys below this number share eight slots, so that these grow and shrink.
+const DENSE: u16 = 3_000;
+
+/// Keys of two lengths.
+fn key_words(key: u16) -> Vec<u64> {
+    static KEYS: LazyLock<Vec<Vec<u64>>> = LazyLock::new(|| {
+        let words = |n: i64| match n % 3 {
+            0 => vec![header(Kind::Binary, 16), n as u64, 7],
+            _ => vec![small(n)],
+        };
+        let is_dense = |words: &Vec<u64>| Slot::of(hash_exact(words)).index() < 8;
+        (0..).map(words).filter(is_dense).take(DENSE.into()).collect()
+    });
+    match KEYS.get(usize::from(key)) {
+        Some(words) => words.clone(),
+        None => vec![small(i64::from(key) << 40)],
+    }
+}
+
+fn object_words(key: u16, values: &[i64]) -> Vec<u64> {
+    let mut words = vec![header(Kind::Tuple, 1 + values.len() as u64)];
+    words.extend(key_words(key));
+    words.extend(values.iter().map(|&value| small(value)));
+    words
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Insert(u16, Vec<i64>),
+    InsertNew(u16, Vec<i64>),
+    InsertMany(Vec<(u16, i64)>),
+    InsertNewMany(Vec<(u16, i64)>),
+    Remove(u16),
+    RemoveObject(u16, Vec<i64>),
+    Take(u16),
+    Add(u16, i64),
+    Update(u16, Option<Vec<i64>>),
+    Clear,
+    State(u16, u8),
+    Check,
+}
+
+fn op(keys: u16) -> impl Strategy<Value = Op> {
+    let values = || prop::collection::vec(-3i64..3, 0..4);
+    let pairs = || prop::collection::vec((0..keys, -3i64..3), 0..6);
+    prop_oneof![
+        20 => (0..keys, values()).prop_map(|(k, v)| Op::Insert(k, v)),
+        4 => (0..keys, values()).prop_map(|(k, v)| Op::InsertNew(k, v)),
+        3 => pairs().prop_map(Op::InsertMany),
+        3 => pairs().prop_map(Op::InsertNewMany),
+        9 => (0..keys).prop_map(Op::Remove),
+        4 => (0..keys, values()).prop_map(|(k, v)| Op::RemoveObject(k, v)),
+        4 => (0..keys).prop_map(Op::Take),
+        6 => (0..keys, -5i64..5).prop_map(|(k, i)| Op::Add(k, i)),
+        4 => (0..keys, prop::option::of(values())).prop_map(|(k, v)| Op::Update(k, v)),
+        1 => Just(Op::Clear),
+        3 => (0..keys, 0u8..4).prop_map(|(k, s)| Op::State(k, s)),
+        3 => Just(Op::Check),
+    ]
+}
+
+/// The table's own order: by hash, then by the words of the key.
+type Model = BTreeMap<(u64, Vec<u64>), (u16, Vec<i64>)>;
+
+struct World {
+    table: Table,
+    model: Model,
+    /// Slots that were moved to a receiver: its table is the second one.
+    receiver: Table,
+}
+
+fn place(key: u16) -> (u64, Vec<u64>) {
+    let words = key_words(key);
+    (hash_exact(&words), words)
+}
+
+impl World {
+    fn new() -> Self {
+        World {
+            table: Table::new(1, SlotState::Owned),
+            model: Model::new(),
+            receiver: Table::new(1, SlotState::Foreign),
+        }
+    }
+
+    fn state_of(&self, key: u16) -> SlotState {
+        self.table.state(Slot::of(place(key).0))
+    }
+
+    fn refusal(&self, key: u16) -> Option<Unserved> {
+        let state = self.state_of(key);
+        let why = if state == SlotState::Foreign { Why::Elsewhere } else { Why::Wait };
+        (!state.serves_writes()).then_some(Unserved { slot: Slot::of(place(key).0), why })
+    }
+
+    /// The refusal of a write to several keys: the lowest slot's.
+    fn refusal_of_all(&self, keys: impl Iterator<Item = u16>) -> Option<Unserved> {
+        keys.filter_map(|key| self.refusal(key)).min_by_key(|refusal| refusal.slot)
+    }
+
+    fn run(&mut self, op: &Op) {
+        match op {
+            Op::Insert(key, values) => {
+                let words = object_words(*key, values);
+                let object = Object::new(&words, 1).unwrap();
+                match self.refusal(*key) {
+                    Some(refusal) => assert_eq!(self.table.insert(&object), Err(refusal)),
+                    None => {
+                        let before = self.model.insert(place(*key), (*key, values.clone()));
+                        assert_eq!(self.table.insert(&object), Ok(()));
+                        drop(before);
+                    }
+                }
+            }
+            Op::InsertNew(key, values) => {
+                let words = object_words(*key, values);
+                let object = Object::new(&words, 1).unwrap();
+                match self.refusal(*key) {
+                    Some(refusal) => assert_eq!(self.table.insert_new(&object), Err(refusal)),
+                    None => {
+                        let absent = !self.model.contains_key(&place(*key));
+                        assert_eq!(self.table.insert_new(&object), Ok(absent));
+                        if absent {
+                            self.model.insert(place(*key), (*key, values.clone()));
+                        }
+                    }
+                }
+            }
+            Op::InsertMany(pairs) => {
+                let words: Vec<_> = pairs.iter().map(|(k, v)| object_words(*k, &[*v])).collect();
+                let objects: Vec<_> = words.iter().map(|w| Object::new(w, 1).unwrap()).collect();
+                let refusal = self.refusal_of_all(pairs.iter().map(|(key, _)| *key));
+                assert_eq!(self.table.insert_many(&objects), refusal.map_or(Ok(()), Err));
+                if refusal.is_none() {
+                    for (key, value) in pairs {
+                        self.model.insert(place(*key), (*key, vec![*value]));
+                    }
+                }
+            }
+            Op::InsertNewMany(pairs) => {
+                let words: Vec<_> = pairs.iter().map(|(k, v)| object_words(*k, &[*v])).collect();
+                let objects: Vec<_> = words.iter().map(|w| Object::new(w, 1).unwrap()).collect();
+                let refusal = self.refusal_of_all(pairs.iter().map(|(key, _)| *key));
+                let absent = !pairs.iter().any(|(key, _)| self.model.contains_key(&place(*key)));
+                let expected = refusal.map_or(Ok(absent), Err);
+                assert_eq!(self.table.insert_new_many(&objects), expected);
+                if expected == Ok(true) {
+                    for (key, value) in pairs {
+                        self.model.insert(place(*key), (*key, vec![*value]));
+                    }
+                }
+            }
+            Op::Remove(key) => {
+                let words = key_words(*key);
+                let removed = self.table.remove(&Key::new(&words));
+                match self.refusal(*key) {
+                    Some(refusal) => assert_eq!(removed, Err(refusal)),
+                    None => {
+                        assert_eq!(removed, Ok(self.model.remove(&place(*key)).is_some()));
+                    }
+                }
+            }
+            Op::RemoveObject(key, values) => {
+                let words = object_words(*key, values);
+                let removed = self.table.remove_object(&Object::new(&words, 1).unwrap());
+                match self.refusal(*key) {
+                    Some(refusal) => assert_eq!(removed, Err(refusal)),
+                    None => {
+                        let same = self.model.get(&place(*key)).is_some_and(|(_, v)| v == values);
+                        assert_eq!(removed, Ok(same));
+                        if same {
+                            self.model.remove(&place(*key));
+                        }
+                    }
+                }
+            }
+            Op::Take(key) => {
+                let words = key_words(*key);
+                let mut out = Vec::new();
+                let taken = self.table.take(&Key::new(&words), &mut out);
+                match self.refusal(*key) {
+                    Some(refusal) => assert_eq!(taken, Err(refusal)),
+                    None => {
+                        let before = self.model.remove(&place(*key));
+                        assert_eq!(taken, Ok(before.is_some()));
+                        let before = before.map(|(key, values)| object_words(key, &values));
+                        assert_eq!(out, before.unwrap_or_default());
+                    }
+                }
+            }
+            Op::Add(key, increment) => {
+                let words = key_words(*key);
+                let added = self.table.add_to_counter(&Key::new(&words), 2, *increment);
+                if let Some(refusal) = self.refusal(*key) {
+                    assert_eq!(added, Err(refusal));
+                } else if let Ok(Counted::Value(sum)) = added {
+                    let (_, values) = self.model.get_mut(&place(*key)).unwrap();
+                    values[0] += increment;
+                    assert_eq!(small_value(sum), values[0]);
+                }
+            }
+            Op::Update(key, values) => {
+                let words = key_words(*key);
+                let updated = self.table.update(&Key::new(&words), |record, out| match values {
+                    Some(values) => {
+                        out.extend(object_words(*key, values));
+                        (Change::Put, record.is_some())
+                    }
+                    None => (Change::Remove, record.is_some()),
+                });
+                match self.refusal(*key) {
+                    Some(refusal) => assert_eq!(updated, Err(refusal)),
+                    None => {
+                        let before = match values {
+                            Some(values) => self.model.insert(place(*key), (*key, values.clone())),
+                            None => self.model.remove(&place(*key)),
+                        };
+                        assert_eq!(updated, Ok(before.is_some()));
+                    }
+                }
+            }
+            Op::Clear => {
+                let waiting = Slot::all().find(|slot| {
+                    matches!(self.table.state(*slot), SlotState::Frozen | SlotState::Granted)
+                });
+                match waiting {
+                    Some(slot) => {
+                        assert_eq!(self.table.clear_owned(), Err(Unserved { slot, why: Why::Wait }))
+                    }
+                    None => {
+                        self.table.clear_owned().unwrap();
+                        let table = &self.table;
+                        self.model.retain(|(hash, _), _| {
+                            table.state(Slot::of(*hash)) == SlotState::Foreign
+                        });
+                    }
+                }
+            }
+            Op::State(key, step) => self.step(Slot::of(place(*key).0), *step),
+            Op::Check => self.check(),
+        }
+    }
+
+    /// One step of a handoff, by the slot's state; `step` 0 cancels where that can be done.
+    fn step(&mut self, slot: Slot, step: u8) {
+        let pin = pets_core::epoch::pin();
+        match (self.table.state(slot), step) {
+            (SlotState::Owned, _) => {
+                self.receiver.wipe(slot).unwrap();
+                self.table.begin_copy(slot).unwrap();
+                // Half of the snapshot now is all of it: the scan is in one step here.
+                let mut staged = Vec::new();
+                let end = self.table.scan_slot(Cursor::at(slot), usize::MAX, &pin, |record| {
+                    staged.push(record.words().collect::<Vec<_>>());
+                });
+                assert_eq!(end, ScanEnd::Done);
+                for words in staged {
+                    self.receiver.stage_put(&Object::new(&words, 1).unwrap()).unwrap();
+                }
+            }
+            (SlotState::Foreign, _) => {
+                // Taken back: the receiver's data return by merging.
+                self.table.adopt(slot).unwrap();
+                let mut words = Vec::new();
+                self.receiver.scan_slot(Cursor::at(slot), usize::MAX, &pin, |record| {
+                    words.push(record.words().collect::<Vec<_>>());
+                });
+                for words in &words {
+                    let object = Object::new(words, 1).unwrap();
+                    assert_eq!(self.table.insert_new(&object), Ok(true));
+                }
+                self.receiver.freeze(slot).unwrap();
+                self.receiver.release(slot).unwrap();
+            }
+            (_, 0) => {
+                self.table.resume(slot).unwrap();
+                self.receiver.wipe(slot).unwrap();
+            }
+            (SlotState::Copying, 1) => {
+                let changes = self.table.take_changes(slot).unwrap();
+                self.send(slot, &changes);
+            }
+            (SlotState::Copying, _) => {
+                let changes = self.table.freeze(slot).unwrap();
+                self.send(slot, &changes);
+            }
+            (SlotState::Frozen, _) => self.table.grant(slot).unwrap(),
+            (SlotState::Granted, _) => {
+                self.receiver.adopt(slot).unwrap();
+                self.table.release(slot).unwrap();
+                assert_eq!(self.table.slot_len(slot), 0);
+            }
+        }
+    }
+
+    fn send(&self, slot: Slot, changes: &pets_core::table::Changes) {
+        let pin = pets_core::epoch::pin();
+        if changes.cleared {
+            self.receiver.wipe(slot).unwrap();
+        }
+        for changed in changes.keys() {
+            match self.table.peek(&changed.key(), &pin) {
+                Some(record) => {
+                    let words: Vec<u64> = record.words().collect();
+                    self.receiver.stage_put(&Object::new(&words, 1).unwrap()).unwrap();
+                }
+                None => self.receiver.stage_remove(&changed.key()).unwrap(),
+            }
+        }
+    }
+
+    fn check(&self) {
+        let pin = pets_core::epoch::pin();
+        let mut here = 0;
+        for ((_, words), (key, values)) in &self.model {
+            let object = object_words(*key, values);
+            let found = self.table.get(&Key::new(words), &pin);
+            match self.state_of(*key) {
+                SlotState::Foreign => {
+                    let moved = self.receiver.get(&Key::new(words), &pin).unwrap().unwrap();
+                    assert!(moved.words().eq(object));
+                    assert_eq!(found.unwrap_err().why, Why::Elsewhere);
+                }
+                SlotState::Granted => assert_eq!(found.unwrap_err().why, Why::Wait),
+                _ => {
+                    assert!(found.unwrap().unwrap().words().eq(object));
+                    here += 1;
+                }
+            }
+        }
+        assert_eq!(self.table.len(), here);
+        // The scan in small steps, passing over what is granted.
+        let mut scanned = Vec::new();
+        let mut cursor = Some(Cursor::START);
+        while let Some(at) = cursor {
+            let end = self.table.scan(at, 7, &pin, |record| {
+                scanned.push(record.words().collect::<Vec<_>>());
+            });
+            cursor = match end {
+                ScanEnd::Done => None,
+                ScanEnd::More(next) => Some(next),
+                ScanEnd::Blocked(at, why) => {
+                    assert_eq!(why, Why::Wait);
+                    Slot::new(at.slot().index() + 1).map(Cursor::at)
+                }
+            };
+        }
+        let expected: Vec<_> = self
+            .model
+            .values()
+            .filter(|(key, _)| self.state_of(*key).serves_reads())
+            .map(|(key, values)| object_words(*key, values))
+            .collect();
+        assert_eq!(scanned, expected);
+        self.check_next(&expected);
+    }
+
+    fn check_next(&self, expected: &[Vec<u64>]) {
+        let pin = pets_core::epoch::pin();
+        if self.table.slots_in(&[SlotState::Granted]) > 0 {
+            return;
+        }
+        let mut walked = Vec::new();
+        let mut at = self.table.first(Slot::new(0).unwrap(), &pin).unwrap();
+        while let Some(record) = at {
+            walked.push(record.words().collect::<Vec<_>>());
+            let mut key = Vec::new();
+            record.copy_range_to(record.key(1), &mut key);
+            at = self.table.next(&Key::new(&key), &pin).unwrap();
+        }
+        assert_eq!(walked, expected);
+        let absent = key_words(u16::MAX);
+        match self.table.next(&Key::new(&absent), &pin) {
+            Err(NextError::Absent | NextError::Unserved(_)) => {}
+            found => panic!("the successor of an absent key: {found:?}"),
+        }
+    }
+}
+
+fn programs(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(programs(400))]
+
+    #[test]
+    fn few_keys_do_what_a_map_does(ops in prop::collection::vec(op(40), 0..300)) {
+        let mut world = World::new();
+        for op in &ops {
+            world.run(op);
+        }
+        world.check();
+    }
+}
+
+proptest! {
+    #![proptest_config(programs(40))]
+
+    /// Mostly inserts, then mostly deletions, with handoffs in between and no clearing.
+    #[test]
+    fn slots_that_grow_and_shrink_do_what_a_map_does(
+        (grow, shrink) in (
+            prop::collection::vec(op(DENSE), 2_000..6_000),
+            prop::collection::vec(op(DENSE), 2_000..6_000),
+        )
+    ) {
+        let mut world = World::new();
+        let wanted = |op: &&Op| !matches!(op, Op::Clear | Op::Check | Op::State(_, 4..));
+        for op in grow.iter().filter(wanted) {
+            match op {
+                Op::Remove(key) | Op::Take(key) => world.run(&Op::Insert(*key, vec![1, 2])),
+                op => world.run(op),
+            }
+        }
+        world.check();
+        for op in shrink.iter().filter(wanted) {
+            match op {
+                Op::Insert(key, _) | Op::Update(key, _) => world.run(&Op::Remove(*key)),
+                op => world.run(op),
+            }
+        }
+        world.check();
+    }
+
+    #[test]
+    fn many_slots_do_what_a_map_does(ops in prop::collection::vec(op(u16::MAX), 0..4_000)) {
+        let mut world = World::new();
+        for op in ops.iter().filter(|op| !matches!(op, Op::Check)) {
+            world.run(op);
+        }
+        world.check();
+    }
+}
