@@ -1,0 +1,195 @@
+//! The ordered streams to other nodes: one for each, shared by all tables.
+//!
+//! What the ownership machines say and the data of slots on their way go out in one order. A
+//! machine's message never waits for room, because losing one is the same as a broken link; data
+//! does, so that at most [`DATA_BYTES`] of it are between a message and its way out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pets_core::placement::NodeName;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::wire;
+use crate::{BulkLink, Direction, Node, PeerName};
+
+/// Data that may wait in a stream. It bounds the memory, and the pause of a slot whose grant
+/// stands behind other slots' data.
+const DATA_BYTES: usize = 1 << 20;
+
+/// A message, and the room that it takes until it is handed to the link.
+type Outgoing = (Vec<u8>, Option<OwnedSemaphorePermit>);
+
+/// A peer as the tables see it.
+struct Peer {
+    cnode: PeerName,
+    stream: Stream,
+    outgoing_up: bool,
+    incoming_up: bool,
+    /// A cast that is arriving in parts.
+    parts: Vec<u8>,
+}
+
+/// The sending end of the stream to a peer.
+#[derive(Clone)]
+pub(super) struct Stream {
+    /// Bounded for data by `room`, for messages by the protocol: a machine says a few things
+    /// about each slot and then waits for answers.
+    queue: mpsc::UnboundedSender<Outgoing>,
+    room: Arc<Semaphore>,
+}
+
+/// A stream that has ended, with whatever was sent on it last.
+#[derive(Debug)]
+pub(super) struct StreamEnded;
+
+impl Stream {
+    /// Sends a message, behind everything sent before.
+    pub(super) fn send(&self, message: Vec<u8>) {
+        // A stream that has ended is reported as a broken link.
+        let _ = self.queue.send((message, None));
+    }
+
+    /// Sends data as soon as there is room for it.
+    pub(super) async fn send_data(&self, data: Vec<u8>) -> Result<(), StreamEnded> {
+        let cost = data.len().clamp(1, DATA_BYTES) as u32;
+        let room = Arc::clone(&self.room).acquire_many_owned(cost).await;
+        let room = room.map_err(|_| StreamEnded)?;
+        self.queue.send((data, Some(room))).map_err(|_| StreamEnded)
+    }
+}
+
+/// What a change of a link means for the tables.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Both directions stand.
+    Up(NodeName),
+    /// A direction broke.
+    Down(NodeName),
+    /// Nothing new.
+    None,
+}
+
+/// All peers, by the name of their BEAM node.
+pub(super) struct Peers {
+    by_node: Mutex<HashMap<NodeName, Peer>>,
+}
+
+impl Peers {
+    pub(super) fn new() -> Self {
+        Peers { by_node: Mutex::new(HashMap::new()) }
+    }
+
+    /// Makes a node known under the name of its C-node. One that is known keeps its stream.
+    pub(super) fn add<H: crate::Handler>(
+        &self,
+        node: &NodeName,
+        cnode: &PeerName,
+        via: &Arc<Node<H>>,
+    ) {
+        let mut peers = self.by_node.lock();
+        if peers.get(node).is_some_and(|peer| peer.cnode == *cnode) {
+            return;
+        }
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(DATA_BYTES));
+        via.runtime().spawn(carry(Arc::clone(via), cnode.clone(), waiting, Arc::clone(&room)));
+        let peer = Peer {
+            cnode: cnode.clone(),
+            stream: Stream { queue, room },
+            outgoing_up: false,
+            incoming_up: false,
+            parts: Vec::new(),
+        };
+        peer.stream.send(wire::open_cast());
+        peers.insert(node.clone(), peer);
+    }
+
+    /// Forgets a node: what is sent to it from now on goes nowhere. Returns its C-node.
+    pub(super) fn remove(&self, node: &NodeName) -> Option<PeerName> {
+        self.by_node.lock().remove(node).map(|peer| peer.cnode)
+    }
+
+    /// Forgets all nodes.
+    pub(super) fn clear(&self) {
+        self.by_node.lock().clear();
+    }
+
+    /// The C-node of a node.
+    pub(super) fn cnode(&self, node: &NodeName) -> Option<PeerName> {
+        self.by_node.lock().get(node).map(|peer| peer.cnode.clone())
+    }
+
+    /// The stream to a node.
+    pub(super) fn stream(&self, node: &NodeName) -> Option<Stream> {
+        self.by_node.lock().get(node).map(|peer| peer.stream.clone())
+    }
+
+    /// The node whose C-node this is.
+    pub(super) fn node(&self, cnode: &PeerName) -> Option<NodeName> {
+        let peers = self.by_node.lock();
+        peers.iter().find(|(_, peer)| peer.cnode == *cnode).map(|(node, _)| node.clone())
+    }
+
+    /// A direction of a link came up or broke.
+    pub(super) fn link(&self, cnode: &PeerName, link: BulkLink, up: bool) -> Change {
+        let mut peers = self.by_node.lock();
+        let Some((node, peer)) = peers.iter_mut().find(|(_, peer)| peer.cnode == *cnode) else {
+            return Change::None;
+        };
+        let was_up = peer.outgoing_up && peer.incoming_up;
+        match link.direction {
+            Direction::Outgoing => peer.outgoing_up = up,
+            Direction::Incoming => {
+                peer.incoming_up = up;
+                peer.parts.clear();
+            }
+        }
+        match (was_up, peer.outgoing_up && peer.incoming_up) {
+            (false, true) => Change::Up(node.clone()),
+            // An attempt that failed may have taken messages with it, too.
+            (true, false) => Change::Down(node.clone()),
+            (false, false) if !up => Change::Down(node.clone()),
+            _ => Change::None,
+        }
+    }
+
+    /// Tries to connect to the peers without a standing link again.
+    pub(super) fn reconnect(&self) {
+        for peer in self.by_node.lock().values().filter(|peer| !peer.outgoing_up) {
+            peer.stream.send(wire::open_cast());
+        }
+    }
+
+    /// Adds a part of a long cast; returns the whole after the last part.
+    pub(super) fn part(&self, cnode: &PeerName, last: bool, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut peers = self.by_node.lock();
+        let peer = peers.values_mut().find(|peer| peer.cnode == *cnode)?;
+        peer.parts.extend_from_slice(bytes);
+        last.then(|| std::mem::take(&mut peer.parts))
+    }
+}
+
+/// Hands what is queued to the link, in order, for as long as somebody holds the sending end.
+async fn carry<H: crate::Handler>(
+    node: Arc<Node<H>>,
+    cnode: PeerName,
+    mut queue: mpsc::UnboundedReceiver<Outgoing>,
+    room: Arc<Semaphore>,
+) {
+    while let Some((message, taken)) = queue.recv().await {
+        // A failure is a broken link, which the handler is told about on its own.
+        if message.len() <= wire::LONGEST_CAST {
+            let _ = node.send_bulk(&cnode, message).await;
+        } else {
+            for part in wire::parts(&message) {
+                if node.send_bulk(&cnode, part).await.is_err() {
+                    break;
+                }
+            }
+        }
+        drop(taken);
+    }
+    room.close();
+}

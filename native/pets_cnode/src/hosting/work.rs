@@ -1,0 +1,335 @@
+//! An operation on its way to the node that serves its slot.
+//!
+//! It is tried here first. A slot of another node means a request there; the answer `moved` means
+//! another try with the better route. A slot that nobody serves at the moment, because it is just
+//! changing its owner or because its owner died, means waiting here: the operation is parked with
+//! the slot and tried again when something about the slot changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use pets_core::placement::{NodeName, Slot};
+use pets_core::table::op::{OpCode, OpError, execute};
+use pets_core::table::{Unserved, Why};
+use pets_core::term::etf;
+
+use super::sink::{Failure, Outcome, Reason, Sink};
+use super::wire::{self, Reply};
+use super::{Hosted, Hosting, Waiter};
+use crate::{CallError, CallId, Replier};
+
+/// After so many answers `moved` the operation waits for the next tick: two nodes that point at
+/// each other must not keep a link busy.
+const HOPS: u32 = 8;
+
+/// An operation, and whom to tell what became of it.
+pub struct Work<S: Sink> {
+    pub(super) table: Arc<Hosted<S>>,
+    pub(super) op: OpCode,
+    /// The arguments, an encoded tuple.
+    pub(super) args: Vec<u64>,
+    pub(super) origin: Origin,
+    pub(super) deadline: Instant,
+    /// For a certain node, whatever slots it owns: never parked, never sent on.
+    pub(super) addressed: Option<NodeName>,
+    pub(super) hops: u32,
+}
+
+/// Who waits for the outcome of a [`Work`].
+pub(super) enum Origin {
+    /// A caller on this node, known by the number of its call.
+    Local(u64),
+    /// Another node.
+    Peer(Replier),
+    /// A BEAM node that does not host the table.
+    Erlang(Waiter),
+}
+
+/// A caller on this node, and where its operation is.
+pub(super) struct Call<S: Sink> {
+    pub(super) caller: S::Caller,
+    /// The request that is under way to another node.
+    pub(super) request: Option<CallId>,
+}
+
+/// Operations that wait for something to change about a slot.
+pub(super) struct Parked<S: Sink> {
+    by_slot: Mutex<HashMap<Slot, Vec<Work<S>>>>,
+    /// Counts the changes. A change is counted before the parked operations are taken out, so
+    /// that one that was tried before the change and is parked after it sees the difference.
+    changes: AtomicU64,
+}
+
+impl<S: Sink> Parked<S> {
+    pub(super) fn new() -> Self {
+        Parked { by_slot: Mutex::new(HashMap::new()), changes: AtomicU64::new(0) }
+    }
+
+    fn changes(&self) -> u64 {
+        // Acquire pairs with the AcqRel in `take`: a try that follows sees the slot as it was
+        // after that change.
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Parks an operation that was tried when `seen` changes were counted; gives it back when
+    /// there have been more since.
+    #[must_use]
+    fn park(&self, slot: Slot, work: Work<S>, seen: u64) -> Option<Work<S>> {
+        let mut by_slot = self.by_slot.lock();
+        if self.changes() != seen {
+            return Some(work);
+        }
+        by_slot.entry(slot).or_default().push(work);
+        None
+    }
+
+    /// Something about the slot has changed: takes out what waits for it.
+    pub(super) fn take(&self, slot: Slot) -> Vec<Work<S>> {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.by_slot.lock().remove(&slot).unwrap_or_default()
+    }
+
+    /// Takes out everything.
+    pub(super) fn take_all(&self) -> Vec<Work<S>> {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.by_slot.lock().drain().flat_map(|(_, works)| works).collect()
+    }
+
+    /// How many operations are parked.
+    pub(super) fn len(&self) -> usize {
+        self.by_slot.lock().values().map(Vec::len).sum()
+    }
+}
+
+/// What one try came to.
+enum Tried {
+    /// The result is in the buffer.
+    Done,
+    BadArgument(pets_core::table::op::Cause),
+    TooLarge,
+    Unserved(Unserved),
+}
+
+fn attempt<S: Sink>(work: &Work<S>, result: &mut Vec<u64>) -> Tried {
+    match execute(work.table.core(), work.op, &work.args, result) {
+        Ok(()) => Tried::Done,
+        Err(OpError::BadArgument(cause)) => Tried::BadArgument(cause),
+        Err(OpError::TooLarge) => Tried::TooLarge,
+        Err(OpError::Unserved(unserved)) => Tried::Unserved(unserved),
+    }
+}
+
+impl<S: Sink> Hosting<S> {
+    /// Carries an operation out, sends it on, or parks it.
+    pub(super) fn dispatch(self: &Arc<Self>, mut work: Work<S>) {
+        let mut result = Vec::new();
+        loop {
+            if let Origin::Local(id) = work.origin
+                && !self.calls.contains_sync(&id)
+            {
+                // The caller gave up.
+                return;
+            }
+            if Instant::now() >= work.deadline {
+                return self.fail(work, Reason::Timeout, None);
+            }
+            if let Some(node) = &work.addressed
+                && *node != self.node_name()
+            {
+                let node = node.clone();
+                return self.request(&node, work);
+            }
+            let table = Arc::clone(&work.table);
+            let seen = table.parked.changes();
+            result.clear();
+            let unserved = match attempt(&work, &mut result) {
+                Tried::Done => return self.answer(work.origin, Outcome::Done(&result)),
+                Tried::BadArgument(cause) => {
+                    return self.answer(work.origin, Outcome::BadArgument(cause));
+                }
+                Tried::TooLarge => return self.fail(work, Reason::TooLarge, None),
+                Tried::Unserved(unserved) => unserved,
+            };
+            if table.is_closed() {
+                return self.fail(work, Reason::NoTable, Some(self.node_name()));
+            }
+            let owner = match unserved.why {
+                Why::Wait => None,
+                Why::Elsewhere => table.owner_elsewhere(unserved.slot, &self.node_name()),
+            };
+            if let Some((epoch, owner)) = owner
+                && work.hops < HOPS
+            {
+                if let Origin::Peer(replier) = work.origin {
+                    let moved = Reply::Moved { slot: unserved.slot, epoch, owner };
+                    return replier.reply(|out| wire::write_reply(out, &moved));
+                }
+                if work.op.takes_many() && !table.all_owned_by(work.op, &work.args, &owner) {
+                    return self.fail(work, Reason::Moved, None);
+                }
+                work.hops += 1;
+                return self.request(&owner, work);
+            }
+            work.hops = 0;
+            match table.parked.park(unserved.slot, work, seen) {
+                None => return,
+                Some(again) => work = again,
+            }
+        }
+    }
+
+    /// Sends an operation to a node.
+    fn request(self: &Arc<Self>, node: &NodeName, work: Work<S>) {
+        let Some((cnode, peer)) = self.connection(node) else {
+            return self.unreachable(work, node);
+        };
+        let left = work.deadline.saturating_duration_since(Instant::now());
+        let left_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+        let mut body = Vec::with_capacity(64 + 8 * work.args.len());
+        let addressed = work.addressed.is_some();
+        let name = work.table.name();
+        let written = wire::write_request(&mut body, name, work.op, addressed, left_ms, &work.args);
+        if written.is_err() || body.len() > wire::LONGEST_REQUEST {
+            return self.fail(work, Reason::TooLarge, None);
+        }
+        let local = match work.origin {
+            Origin::Local(id) => Some(id),
+            Origin::Peer(_) | Origin::Erlang(_) => None,
+        };
+        match cnode.call(&peer, (node.clone(), work), |out| out.extend_from_slice(&body)) {
+            Ok(request) => {
+                // The answer may have come already: then there is no entry, and none is made.
+                if let Some(id) = local {
+                    self.calls.update_sync(&id, |_, entry| entry.request = Some(request));
+                }
+            }
+            Err(((node, work), error)) => self.request_answered(node, work, Err(error)),
+        }
+    }
+
+    /// There is no way to the node now: an operation for just this node fails, another one waits
+    /// until somebody else serves its slot.
+    fn unreachable(self: &Arc<Self>, work: Work<S>, node: &NodeName) {
+        if work.addressed.is_some() {
+            return self.fail(work, Reason::NotConnected, Some(node.clone()));
+        }
+        self.wait_for_slot(work);
+    }
+
+    /// Parks an operation until its slot changes or the next tick comes, without another try.
+    fn wait_for_slot(self: &Arc<Self>, work: Work<S>) {
+        let table = Arc::clone(&work.table);
+        let slot = table.first_slot(work.op, &work.args);
+        // Whatever changed before now is seen by the tick at the latest.
+        let seen = table.parked.changes();
+        if let Some(work) = table.parked.park(slot, work, seen) {
+            self.dispatch(work);
+        }
+    }
+
+    /// The answer of another node to an operation that was sent there.
+    pub(super) fn request_answered(
+        self: &Arc<Self>,
+        node: NodeName,
+        work: Work<S>,
+        answer: Result<&[u8], CallError>,
+    ) {
+        let bytes = match answer {
+            Ok(bytes) => bytes,
+            Err(CallError::Overloaded) => return self.fail(work, Reason::Overloaded, Some(node)),
+            Err(CallError::NotConnected | CallError::NotExecuted) => {
+                return self.unreachable(work, &node);
+            }
+            Err(CallError::NodeDown | CallError::Cancelled) => {
+                return self.fail(work, Reason::NodeDown, Some(node));
+            }
+            Err(CallError::AnswerTooLarge) => return self.fail(work, Reason::TooLarge, Some(node)),
+            Err(CallError::Refused(reason)) => {
+                self.warn(&format!("{node} refused a request: {reason}"));
+                return self.fail(work, Reason::Protocol, Some(node));
+            }
+        };
+        match wire::read_reply(bytes) {
+            Ok(Reply::Done(result)) => {
+                let mut words = Vec::new();
+                match etf::decode(result, &mut words, &etf::Limits::default()) {
+                    Ok(_) => self.answer(work.origin, Outcome::Done(&words)),
+                    Err(_) => self.fail(work, Reason::Protocol, Some(node)),
+                }
+            }
+            Ok(Reply::BadArgument(cause)) => {
+                self.answer(work.origin, Outcome::BadArgument(cause));
+            }
+            Ok(Reply::Moved { slot, epoch, owner }) => {
+                work.table.clone().route_hint(self, slot, epoch, owner);
+                self.dispatch(work);
+            }
+            // The peer does not host the table (any more): its slots will be somebody else's.
+            Ok(Reply::Failed(Reason::NoTable)) => self.unreachable(work, &node),
+            Ok(Reply::Failed(reason)) => self.fail(work, reason, Some(node)),
+            Err(malformed) => {
+                self.warn(&format!("{node} answered a request: {malformed}"));
+                self.fail(work, Reason::Protocol, Some(node));
+            }
+        }
+    }
+
+    /// A request of another node.
+    pub(super) fn serve_request(self: &Arc<Self>, body: &[u8], replier: Replier) {
+        let refuse = |replier: Replier, reason| {
+            replier.reply(|out| wire::write_reply(out, &Reply::Failed(reason)));
+        };
+        let request = match wire::read_request(body) {
+            Ok(request) => request,
+            Err(malformed) => {
+                self.warn(&format!("a peer sent a request: {malformed}"));
+                return refuse(replier, Reason::Protocol);
+            }
+        };
+        let Some(table) = self.table(request.table) else {
+            return refuse(replier, Reason::NoTable);
+        };
+        let mut args = Vec::with_capacity(request.args.len() / 4 + 2);
+        if etf::decode(request.args, &mut args, &etf::Limits::default()).is_err() {
+            return refuse(replier, Reason::Protocol);
+        }
+        let patience = Duration::from_millis(request.time_left_ms.into());
+        self.dispatch(Work {
+            table,
+            op: request.op,
+            args,
+            origin: Origin::Peer(replier),
+            deadline: Instant::now() + patience,
+            addressed: request.addressed.then(|| self.node_name()),
+            hops: 0,
+        });
+    }
+
+    fn fail(&self, work: Work<S>, reason: Reason, node: Option<NodeName>) {
+        self.answer(work.origin, Outcome::Failed(Failure { reason, node }));
+    }
+
+    fn answer(&self, origin: Origin, outcome: Outcome<'_>) {
+        match origin {
+            Origin::Local(id) => {
+                // Whoever takes the entry out tells the caller: no answer after a cancellation.
+                if let Some((_, call)) = self.calls.remove_sync(&id) {
+                    self.sink.deliver(call.caller, outcome);
+                }
+            }
+            Origin::Peer(replier) => replier.reply(|out| match outcome {
+                Outcome::Done(words) => wire::write_done(out, words),
+                Outcome::BadArgument(cause) => {
+                    wire::write_reply(out, &Reply::BadArgument(cause));
+                }
+                Outcome::Failed(failure) => {
+                    wire::write_reply(out, &Reply::Failed(failure.reason));
+                }
+            }),
+            Origin::Erlang(waiter) => waiter.answer(outcome),
+        }
+    }
+}
