@@ -1,0 +1,8 @@
+//! The native functions, by what they are for.
+
+pub(crate) mod call;
+pub(crate) mod cluster;
+pub(crate) mod debug;
+pub(crate) mod key;
+pub(crate) mod lifecycle;
+pub(crate) mod node;

@@ -1,0 +1,283 @@
+//! Operations on one key where its slot is served by this node: decode, one core call, encode.
+//!
+//! Whatever is out of the ordinary (no such table, a slot elsewhere, wrong arguments) is answered
+//! with `$pets_slow`, and nothing has been done then: Elixir goes on with `call_start`.
+
+use pets_core::epoch::{self, Guard};
+use pets_core::table::op::{OpCode, OpError, execute};
+use pets_core::table::{Counted, Key, Object, Record};
+use pets_core::term::word::{self, Kind};
+
+use crate::Table;
+use crate::atoms;
+use crate::decode::{Known, Words, decode};
+use crate::raw::{Answer, Env, Term, nifs};
+use crate::registry;
+use crate::scratch::{WORDS_PER_CALL, encode_argument, with_buffer};
+
+nifs! {
+    table_lookup/2 => lookup;
+    table_lookup_element/3 => lookup_element;
+    table_lookup_element/4 => lookup_element;
+    table_member/2 => member;
+    table_insert/2 => insert;
+    table_insert_new/2 => insert_new;
+    table_delete/2 => delete;
+    table_delete_object/2 => delete_object;
+    table_take/2 => take;
+    table_update_counter/3 => update_counter;
+    table_update_counter/4 => update_counter;
+    table_update_element/3 => update_element;
+    table_update_element/4 => update_element;
+}
+
+impl Words for Record<'_> {
+    #[inline]
+    fn word(&self, index: usize) -> u64 {
+        Record::word(*self, index)
+    }
+
+    fn to_vec(&self, at: usize) -> Vec<u64> {
+        let mut words = Vec::new();
+        self.copy_range_to(at..self.skip(at), &mut words);
+        words
+    }
+}
+
+#[inline]
+fn slow() -> Answer {
+    atoms::get().slow.into()
+}
+
+/// The table that the first argument names, if it may be used from here without further ado.
+#[inline]
+fn find(name: Term, guard: &Guard) -> Option<&Table> {
+    registry::find(name, guard).filter(|table| !table.placed_by_callback())
+}
+
+/// Runs `work` with an encoded key.
+#[inline]
+fn with_key(env: Env, key: Term, work: impl FnOnce(Key<'_>) -> Answer) -> Answer {
+    if key.is_immediate() {
+        return work(Key::new(&[key.0]));
+    }
+    with_buffer(|words| match encode_argument(env, key, words) {
+        Ok(()) => work(Key::new(words)),
+        Err(answer) => answer,
+    })
+}
+
+/// Whether something of this many words has to be left to a dirty scheduler.
+#[inline]
+fn too_large_here(words: usize) -> bool {
+    words > WORDS_PER_CALL && !Env::on_dirty_scheduler()
+}
+
+fn lookup(env: Env, args: &[Term]) -> Answer {
+    let guard = epoch::pin();
+    let Some(table) = find(args[0], &guard) else { return slow() };
+    with_key(env, args[1], |key| match table.core().get(&key, &guard) {
+        Ok(Some(record)) if too_large_here(record.len()) => Answer::Dirty,
+        Ok(Some(record)) => {
+            let object = match flat_object(env, record) {
+                Some(object) => object,
+                None => {
+                    let at = record.key_offset(table.keypos());
+                    let known = Known { at, len: key.words.len(), term: args[1] };
+                    decode(env, &record, 0, Some(known))
+                }
+            };
+            env.cons(object, Term(word::NIL)).into()
+        }
+        Ok(None) => Term(word::NIL).into(),
+        Err(_) => slow(),
+    })
+}
+
+/// The tuple of a record whose elements are all immediates.
+#[inline]
+fn flat_object(env: Env, record: Record<'_>) -> Option<Term> {
+    const ARITY: usize = 8;
+    let words = record.words();
+    let arity = words.len() - 1;
+    if arity > ARITY || arity != record.arity() {
+        return None;
+    }
+    let mut elements = [Term(0); ARITY];
+    for (element, word) in elements.iter_mut().zip(words.skip(1)) {
+        // `{}`, `<<>>` and `%{}` are one word, too.
+        if !word::is_immediate(word) {
+            return None;
+        }
+        *element = Term(word);
+    }
+    Some(env.tuple(&elements[..arity]))
+}
+
+fn lookup_element(env: Env, args: &[Term]) -> Answer {
+    let guard = epoch::pin();
+    let Some(table) = find(args[0], &guard) else { return slow() };
+    if !word::is_small(args[2].0) {
+        return slow();
+    }
+    let position = word::small_value(args[2].0);
+    with_key(env, args[1], |key| match (table.core().get(&key, &guard), args.get(3)) {
+        (Ok(Some(record)), _) => {
+            match usize::try_from(position).ok().and_then(|position| record.element(position)) {
+                Some(range) if too_large_here(range.len()) => Answer::Dirty,
+                Some(range) => decode(env, &record, range.start, None).into(),
+                None => slow(),
+            }
+        }
+        (Ok(None), Some(default)) if position > 0 => (*default).into(),
+        _ => slow(),
+    })
+}
+
+fn member(env: Env, args: &[Term]) -> Answer {
+    let guard = epoch::pin();
+    let Some(table) = find(args[0], &guard) else { return slow() };
+    with_key(env, args[1], |key| match table.core().contains(&key, &guard) {
+        Ok(found) => atoms::boolean(found).into(),
+        Err(_) => slow(),
+    })
+}
+
+fn insert(env: Env, args: &[Term]) -> Answer {
+    if args[1].is_list_cell() {
+        return generic(env, OpCode::InsertMany, args[0], &args[1..]);
+    }
+    let guard = epoch::pin();
+    let Some(table) = find(args[0], &guard) else { return slow() };
+    with_object(env, table, args[1], |object| match table.core().insert(object) {
+        Ok(()) => atoms::get().t_true.into(),
+        Err(_) => slow(),
+    })
+}
+
+fn insert_new(env: Env, args: &[Term]) -> Answer {
+    if args[1].is_list_cell() {
+        return generic(env, OpCode::InsertNewMany, args[0], &args[1..]);
+    }
+    let guard = epoch::pin();
+    let Some(table) = find(args[0], &guard) else { return slow() };
+    with_object(env, table, args[1], |object| match table.core().insert_new(object) {
+        Ok(inserted) => atoms::boolean(inserted).into(),
+        Err(_) => slow(),
+    })
+}
+
+fn delete_object(env: Env, args: &[Term]) -> Answer {
+    let guard = epoch::pin();
+    let Some(table) = find(args[0], &guard) else { return slow() };
+    with_object(env, table, args[1], |object| match table.core().remove_object(object) {
+        Ok(_) => atoms::get().t_true.into(),
+        Err(_) => slow(),
+    })
+}
+
+#[inline]
+fn with_object(
+    env: Env,
+    table: &Table,
+    object: Term,
+    work: impl FnOnce(&Object<'_>) -> Answer,
+) -> Answer {
+    with_buffer(|words| {
+        if let Err(answer) = encode_argument(env, object, words) {
+            return answer;
+        }
+        match Object::new(words, table.keypos()) {
+            Ok(object) => work(&object),
+            Err(_) => slow(),
+        }
+    })
+}
+
+fn delete(env: Env, args: &[Term]) -> Answer {
+    let guard = epoch::pin();
+    let Some(table) = find(args[0], &guard) else { return slow() };
+    with_key(env, args[1], |key| match table.core().remove(&key) {
+        Ok(_) => atoms::get().t_true.into(),
+        Err(_) => slow(),
+    })
+}
+
+fn take(env: Env, args: &[Term]) -> Answer {
+    // An object too large for this scheduler is left where it is until a dirty one takes it.
+    if !Env::on_dirty_scheduler() {
+        let guard = epoch::pin();
+        let Some(table) = find(args[0], &guard) else { return slow() };
+        let large = with_key(env, args[1], |key| match table.core().get(&key, &guard) {
+            Ok(Some(record)) if record.len() > WORDS_PER_CALL => Answer::Dirty,
+            Ok(_) => atoms::get().ok.into(),
+            Err(_) => slow(),
+        });
+        match large {
+            Answer::Term(term) if term == atoms::get().ok => {}
+            other => return other,
+        }
+    }
+    generic(env, OpCode::Take, args[0], &args[1..])
+}
+
+fn update_counter(env: Env, args: &[Term]) -> Answer {
+    if let Some((position, increment)) = single_increment(env, args[2]) {
+        let guard = epoch::pin();
+        let Some(table) = find(args[0], &guard) else { return slow() };
+        let position = position.unwrap_or(table.keypos() + 1);
+        let answer = with_key(env, args[1], |key| {
+            match table.core().add_to_counter(&key, position, increment) {
+                Ok(Counted::Value(value)) => Term(value).into(),
+                Ok(Counted::Undecided) => atoms::get().none.into(),
+                Err(_) => slow(),
+            }
+        });
+        match answer {
+            Answer::Term(term) if term == atoms::get().none => {}
+            other => return other,
+        }
+    }
+    generic(env, OpCode::UpdateCounter, args[0], &args[1..])
+}
+
+/// Position and increment of the two forms that counters are mostly used with; the position of a
+/// bare increment depends on the table.
+#[inline]
+fn single_increment(env: Env, operation: Term) -> Option<(Option<usize>, i64)> {
+    if word::is_small(operation.0) {
+        return Some((None, word::small_value(operation.0)));
+    }
+    if operation.is_list_cell() {
+        return None;
+    }
+    match env.tuple_elements(operation)? {
+        [position, increment] if word::is_small(position.0) && word::is_small(increment.0) => {
+            let position = usize::try_from(word::small_value(position.0)).ok()?;
+            Some((Some(position), word::small_value(increment.0)))
+        }
+        _ => None,
+    }
+}
+
+fn update_element(env: Env, args: &[Term]) -> Answer {
+    generic(env, OpCode::UpdateElement, args[0], &args[1..])
+}
+
+/// Any operation, in its general form.
+fn generic(env: Env, op: OpCode, name: Term, args: &[Term]) -> Answer {
+    let guard = epoch::pin();
+    let Some(table) = find(name, &guard) else { return slow() };
+    with_buffer(|words| {
+        words.push(word::header(Kind::Tuple, args.len() as u64));
+        for &arg in args {
+            if let Err(answer) = encode_argument(env, arg, words) {
+                return answer;
+            }
+        }
+        with_buffer(|result| match execute(table.core(), op, words, result) {
+            Ok(()) => decode(env, result.as_slice(), 0, None).into(),
+            Err(OpError::Unserved(_) | OpError::BadArgument(_) | OpError::TooLarge) => slow(),
+        })
+    })
+}
