@@ -1,0 +1,105 @@
+defmodule PartitionedEts.Bulk do
+  # Inserts that this node could not do on the spot: an object for another node, or a list whose
+  # objects are on several nodes. One message carries all objects of a node.
+  @moduledoc false
+
+  alias PartitionedEts.{Call, Native}
+
+  @spec insert(atom(), tuple() | [tuple()]) :: true
+  def insert(table, object) when not is_list(object) do
+    Call.run(table, :insert, {object}, {:insert, [table, object]})
+  end
+
+  def insert(table, objects) do
+    stack = {:insert, [table, objects]}
+    insert_groups(table, groups(table, objects, stack), stack)
+  end
+
+  @spec insert_new(atom(), tuple() | [tuple()]) :: boolean()
+  def insert_new(table, object) when not is_list(object) do
+    Call.run(table, :insert_new, {object}, {:insert_new, [table, object]})
+  end
+
+  def insert_new(table, objects) do
+    stack = {:insert_new, [table, objects]}
+
+    case groups(table, objects, stack) do
+      [] -> true
+      [objects] -> insert_new_group(table, objects, stack)
+      groups -> insert_new_groups(table, groups, stack)
+    end
+  end
+
+  defp insert_groups(_table, [], _stack), do: true
+
+  defp insert_groups(table, [objects | groups], stack) do
+    case Call.outcome(table, :insert_many, {objects}) do
+      {:ok, true} -> insert_groups(table, groups, stack)
+      # A slot of the group changed its node since the groups were made.
+      {:error, :moved, _} -> insert_groups(table, groups(table, objects, stack) ++ groups, stack)
+      failure -> Call.raise_failure(failure, table, stack)
+    end
+  end
+
+  defp insert_new_group(table, objects, {_, [_, all]} = stack) do
+    case Call.outcome(table, :insert_new_many, {objects}) do
+      {:ok, inserted} -> inserted
+      {:error, :moved, _} -> insert_new(table, all)
+      failure -> Call.raise_failure(failure, table, stack)
+    end
+  end
+
+  # Keys are checked everywhere first. The insertion itself goes node by node; when it meets a key
+  # that came just then, what it had inserted is taken back.
+  defp insert_new_groups(table, groups, stack) do
+    if Enum.any?(groups, &any_member?(table, &1, stack)) do
+      false
+    else
+      insert_new_groups(table, groups, [], stack)
+    end
+  end
+
+  defp insert_new_groups(_table, [], _inserted, _stack), do: true
+
+  defp insert_new_groups(table, [objects | groups], inserted, stack) do
+    case Call.outcome(table, :insert_new_many, {objects}) do
+      {:ok, true} ->
+        insert_new_groups(table, groups, objects ++ inserted, stack)
+
+      {:ok, false} ->
+        Enum.each(inserted, &Call.run(table, :delete_object, {&1}, stack))
+        false
+
+      {:error, :moved, _} ->
+        regrouped = groups(table, objects, stack)
+        insert_new_groups(table, regrouped ++ groups, inserted, stack)
+
+      failure ->
+        Enum.each(inserted, &Call.outcome(table, :delete_object, {&1}))
+        Call.raise_failure(failure, table, stack)
+    end
+  end
+
+  defp any_member?(table, objects, stack) do
+    position = Native.table_config(table).keypos - 1
+    keys = Enum.map(objects, &elem(&1, position))
+
+    case Call.outcome(table, :member_many, {keys}) do
+      {:ok, found} ->
+        Enum.any?(found)
+
+      {:error, :moved, _} ->
+        Enum.any?(groups(table, objects, stack), &any_member?(table, &1, stack))
+
+      failure ->
+        Call.raise_failure(failure, table, stack)
+    end
+  end
+
+  defp groups(table, objects, stack) do
+    case Native.group_by_owner(table, objects) do
+      {:ok, groups} -> Enum.map(groups, fn {_node, objects} -> objects end)
+      {:badarg, _cause} = failure -> Call.raise_failure(failure, table, stack)
+    end
+  end
+end

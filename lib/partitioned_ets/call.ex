@@ -1,0 +1,73 @@
+defmodule PartitionedEts.Call do
+  # The road that an operation takes when it was not answered on the spot: to the node that serves
+  # its slot, or into the queue of a slot that is just changing its node. The caller waits for one
+  # message with a time-out; no process stands between.
+  @moduledoc false
+
+  alias PartitionedEts.{Error, Failure, Native}
+
+  @doc """
+  Runs `operation` wherever its slot is served and returns its result.
+
+  `arguments` are the operation's own; `stack` is the call as the user wrote it, for exceptions.
+  """
+  @spec run(atom(), atom(), tuple(), {atom(), [term()]}) :: term()
+  def run(table, operation, arguments, stack) do
+    case outcome(table, operation, arguments) do
+      {:ok, result} -> result
+      failure -> raise_failure(failure, table, stack)
+    end
+  end
+
+  @doc "The outcome of `operation` on one node, whatever slots it serves."
+  @spec outcome_on(node(), atom(), atom(), tuple()) ::
+          {:ok, term()} | {:badarg, atom()} | {:error, atom(), node() | nil}
+  def outcome_on(node, table, operation, arguments) do
+    ref = make_ref()
+    timeout = timeout(table)
+    await(Native.call_node(table, node, operation, arguments, ref, timeout), ref, timeout)
+  end
+
+  @doc "The outcome of `operation`, without raising."
+  @spec outcome(atom(), atom(), tuple()) ::
+          {:ok, term()} | {:badarg, atom()} | {:error, atom(), node() | nil}
+  def outcome(table, operation, arguments) do
+    # The reference is made in the function that receives: only then does the receive skip the
+    # messages that were in the mailbox before.
+    ref = make_ref()
+    timeout = timeout(table)
+    await(Native.call_start(table, operation, arguments, ref, timeout), ref, timeout)
+  end
+
+  @compile {:inline, await: 3}
+  defp await({:done, outcome}, _ref, _timeout), do: outcome
+
+  defp await(id, ref, timeout) do
+    receive do
+      {^ref, outcome} -> outcome
+    after
+      timeout ->
+        if Native.call_cancel(id) do
+          {:error, :timeout, nil}
+        else
+          # The answer won the race: it has been sent.
+          receive do
+            {^ref, outcome} -> outcome
+          end
+        end
+    end
+  end
+
+  @doc false
+  @spec raise_failure(tuple(), atom(), {atom(), [term()]}) :: no_return()
+  def raise_failure({:badarg, cause}, _table, {function, arguments}) do
+    Failure.badarg(function, arguments, cause)
+  end
+
+  def raise_failure({:error, reason, node}, table, _stack) do
+    raise Error, reason: reason, table: table, node: node
+  end
+
+  # A table that is not there is found to be so by the call itself.
+  defp timeout(table), do: Native.table_timeout(table) || 5_000
+end

@@ -1,0 +1,4 @@
+defmodule PartitionedEtsTest do
+  use ExUnit.Case, async: true
+  doctest PartitionedEts
+end

@@ -1,0 +1,74 @@
+defmodule PartitionedEts.Test.Load do
+  @moduledoc "What tests run on the nodes of a cluster."
+
+  @doc "The keys of a range that the table does not have."
+  @spec missing(atom(), Range.t()) :: [integer()]
+  def missing(table, keys) do
+    for key <- keys, PartitionedEts.lookup(table, key) != [{key, key}], do: key
+  end
+
+  @doc "Starts a process that increments counters at random until it is stopped."
+  @spec start_counting(atom(), pos_integer()) :: pid()
+  def start_counting(table, counters), do: spawn(fn -> count(table, counters, 0) end)
+
+  @doc "Stops it and returns how many increments were acknowledged."
+  @spec stop_counting(pid()) :: non_neg_integer()
+  def stop_counting(pid) do
+    monitor = Process.monitor(pid)
+    send(pid, {:stop, self()})
+
+    receive do
+      {:counted, ^pid, counted} ->
+        Process.demonitor(monitor, [:flush])
+        counted
+
+      {:DOWN, ^monitor, _, _, reason} ->
+        exit({:load_failed, reason})
+    end
+  end
+
+  defp count(table, counters, counted) do
+    receive do
+      {:stop, from} -> send(from, {:counted, self(), counted})
+    after
+      0 ->
+        key = {:counter, :rand.uniform(counters)}
+        PartitionedEts.update_counter(table, key, 1, {key, 0})
+        count(table, counters, counted + 1)
+    end
+  end
+
+  @doc "The sum of all counters."
+  @spec sum(atom()) :: integer()
+  def sum(table), do: PartitionedEts.foldl(fn {_key, n}, sum -> sum + n end, 0, table)
+
+  @doc "Starts a process that subscribes to a table and keeps what it hears."
+  @spec start_hearing(atom()) :: pid()
+  def start_hearing(table) do
+    starter = self()
+
+    pid =
+      spawn(fn ->
+        :ok = PartitionedEts.subscribe(table)
+        send(starter, {:subscribed, self()})
+        Process.sleep(:infinity)
+      end)
+
+    receive do
+      {:subscribed, ^pid} -> pid
+    end
+  end
+
+  @doc "The slots of the first `count` events of a kind that it has heard."
+  @spec heard(pid(), atom(), non_neg_integer()) :: [0..4095]
+  def heard(pid, kind, count) do
+    heard = fn ->
+      {:messages, messages} = Process.info(pid, :messages)
+      slots = for {:partitioned_ets, _table, {^kind, slot}} <- messages, do: slot
+      if length(slots) >= count, do: {:slots, slots}
+    end
+
+    {:slots, slots} = PartitionedEts.Test.Cluster.until(heard)
+    slots
+  end
+end

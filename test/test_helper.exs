@@ -1,0 +1,2 @@
+PartitionedEts.Test.Cluster.start_distribution!()
+ExUnit.start(capture_log: true)
