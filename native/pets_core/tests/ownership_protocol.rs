@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use pets_core::ownership::{
-    Body, Config, Effect, Event, Lineage, Machine, Message, Notice, Role, TransferId,
+    Body, Claims, Config, Effect, Event, Heard, Lineage, Machine, Message, Notice, Origin, Role,
+    Run, SlotSet, TransferId,
 };
 use pets_core::placement::{Epoch, NodeName, SLOTS, Slot};
 
@@ -104,6 +105,72 @@ fn introduce(a: &mut Node, b: &mut Node) {
 
 fn slot(index: usize) -> Slot {
     Slot::new(index).expect("in range")
+}
+
+/// What a member says of itself.
+fn claims(owned: Vec<Run>, leaving: bool) -> Body {
+    Body::Claims(Claims {
+        reply: false,
+        weight: 8,
+        leaving,
+        members: Vec::new(),
+        owned,
+        open: Vec::new(),
+        next: TransferId::new(0),
+    })
+}
+
+fn run_of(epoch: u64) -> Run {
+    Run { first: slot(0), count: 1, epoch: Epoch::new(epoch) }
+}
+
+fn heard(epoch: u64, owner: Option<&str>, in_doubt: bool) -> Heard {
+    let origin: Origin = serde_json::from_str("7").expect("a number");
+    Heard { run: run_of(epoch), owner: owner.map(NodeName::from), origin, in_doubt }
+}
+
+/// Node `m` of a table with one slot, whose owner `x` has just died at epoch 4. The others, `a` and
+/// `z`, are leaving: it is for `m` to claim the slot. Returns the round of its question to them.
+fn bereaved() -> (Node, u64) {
+    let mut node = Node::new("m", Role::Joiner, 1, 64);
+    let lineage = Some(Lineage { founded_at_ms: 1, founder: "x".into() });
+    for (peer, owned) in [("a", vec![]), ("x", vec![run_of(4)]), ("z", vec![])] {
+        node.handle(Event::MemberUp { node: peer.into(), weight: 8 });
+        let body = claims(owned, peer != "x");
+        let message = Message { started_at_ms: 2_000, lineage: lineage.clone(), body };
+        node.handle(Event::Message { from: peer.into(), message });
+    }
+    for peer in ["a", "x", "z"] {
+        // Its lineage was news, and so were theirs: they say it all again.
+        node.hear(peer, claims(if peer == "x" { vec![run_of(4)] } else { vec![] }, peer != "x"));
+    }
+    node.tick(Duration::from_secs(1));
+    node.take();
+    node.handle(Event::MemberDown { node: "x".into() });
+    let round = surveys(&mut node).expect("it asks the others");
+    (node, round)
+}
+
+/// The round of the question that a node has just asked.
+fn surveys(node: &mut Node) -> Option<u64> {
+    node.bodies().into_iter().find_map(|body| match body {
+        Body::Survey { round, .. } => Some(round),
+        _ => None,
+    })
+}
+
+fn answer(node: &mut Node, from: &str, round: u64, heard: Vec<Heard>) {
+    let members = ["a", "m", "z"].map(NodeName::from).to_vec();
+    let contested = SlotSet::new();
+    node.hear(from, Body::SurveyAnswer { round, members, contested, heard });
+}
+
+/// At which epoch the node has claimed its slot empty.
+fn claimed(node: &mut Node) -> Option<Epoch> {
+    let effects = node.take();
+    let empty = effects.iter().any(|effect| matches!(effect, Effect::AdoptEmpty { .. }));
+    assert_eq!(empty, effects.contains(&Effect::Notify(Notice::Lost(slot(0)))));
+    node.machine.owned_epoch(slot(0)).filter(|_| empty)
 }
 
 #[test]
@@ -267,16 +334,8 @@ fn the_younger_of_two_founders_merges_into_the_older() {
 fn a_refused_slot_is_offered_again_later() {
     let mut node = Node::new("a", Role::Founder, 1, 64);
     node.handle(Event::MemberUp { node: "b".into(), weight: 8 });
-    let claims = node.bodies().into_iter().find_map(|body| match body {
-        Body::Claims(claims) => Some(claims),
-        _ => None,
-    });
-    let claims = pets_core::ownership::Claims {
-        reply: false,
-        owned: Vec::new(),
-        ..claims.expect("said to every new member")
-    };
-    node.hear("b", Body::Claims(claims));
+    node.bodies();
+    node.hear("b", claims(Vec::new(), false));
     node.handle(Event::LeaveSelf { deadline: Duration::from_secs(60) });
     let offer = |bodies: Vec<Body>| -> Option<TransferId> {
         bodies.into_iter().find_map(|body| match body {
@@ -326,4 +385,218 @@ fn a_moved_answer_leads_to_a_question_not_to_a_belief() {
     assert!(matches!(b.bodies()[..], [Body::Enquire(_)]));
     b.handle(hint(9));
     assert_eq!(b.bodies(), []);
+}
+
+#[test]
+fn an_orphan_is_claimed_when_everybody_has_answered() {
+    let (mut node, round) = bereaved();
+    answer(&mut node, "a", round, vec![heard(4, None, false)]);
+    assert_eq!(claimed(&mut node), None);
+    answer(&mut node, "z", round, vec![heard(6, None, false)]);
+    assert_eq!(claimed(&mut node), Some(Epoch::new(7)));
+    assert_eq!(node.machine.status().orphaned, 0);
+}
+
+#[test]
+fn who_has_not_noticed_the_death_has_not_answered() {
+    let (mut node, round) = bereaved();
+    answer(&mut node, "a", round, vec![]);
+    let members = ["a", "m", "x", "z"].map(NodeName::from).to_vec();
+    let body = Body::SurveyAnswer { round, members, contested: SlotSet::new(), heard: vec![] };
+    node.hear("z", body);
+    assert_eq!(claimed(&mut node), None);
+    node.tick(Duration::from_millis(200));
+    assert_eq!(surveys(&mut node), Some(round));
+    answer(&mut node, "z", round, vec![]);
+    assert_eq!(claimed(&mut node), Some(Epoch::new(5)));
+}
+
+#[test]
+fn a_slot_that_somebody_has_is_not_claimed() {
+    let (mut node, round) = bereaved();
+    answer(&mut node, "a", round, vec![heard(4, None, false)]);
+    answer(&mut node, "z", round, vec![heard(5, Some("z"), false)]);
+    assert_eq!(claimed(&mut node), None);
+    assert_eq!(node.machine.status().orphaned, 0);
+}
+
+#[test]
+fn a_slot_in_doubt_is_left_to_its_holder() {
+    let (mut node, round) = bereaved();
+    answer(&mut node, "a", round, vec![heard(3, Some("a"), true)]);
+    answer(&mut node, "z", round, vec![heard(4, None, false)]);
+    assert_eq!(claimed(&mut node), None);
+    assert_eq!(node.machine.status().orphaned, 1);
+}
+
+#[test]
+fn an_owner_known_by_hearsay_is_asked_again_and_believed_when_it_denies() {
+    let (mut node, round) = bereaved();
+    // `z` answered before `a` handed the slot to it, or `a` is mistaken.
+    answer(&mut node, "z", round, vec![]);
+    answer(&mut node, "a", round, vec![heard(5, Some("z"), false)]);
+    assert_eq!(claimed(&mut node), None);
+    node.tick(Duration::from_millis(200));
+    let round = surveys(&mut node).expect("a second time");
+    answer(&mut node, "a", round, vec![heard(5, Some("z"), false)]);
+    assert_eq!(claimed(&mut node), None);
+    answer(&mut node, "z", round, vec![]);
+    assert_eq!(claimed(&mut node), Some(Epoch::new(6)));
+}
+
+#[test]
+fn of_two_that_would_claim_a_slot_the_smaller_name_goes_on() {
+    let ask = |node: &mut Node, from: &str| -> SlotSet {
+        let slots: SlotSet = [slot(0)].into_iter().collect();
+        node.hear(from, Body::Survey { round: 9, slots, in_doubt: SlotSet::new() });
+        let contested = node.bodies().into_iter().find_map(|body| match body {
+            Body::SurveyAnswer { contested, .. } => Some(contested),
+            _ => None,
+        });
+        contested.expect("an answer")
+    };
+    let (mut node, round) = bereaved();
+    assert!(ask(&mut node, "z").contains(slot(0)));
+    answer(&mut node, "a", round, vec![]);
+    answer(&mut node, "z", round, vec![]);
+    assert_eq!(claimed(&mut node), Some(Epoch::new(5)));
+
+    let (mut node, round) = bereaved();
+    assert!(ask(&mut node, "a").is_empty());
+    answer(&mut node, "a", round, vec![]);
+    answer(&mut node, "z", round, vec![]);
+    assert_eq!(claimed(&mut node), None);
+}
+
+#[test]
+fn a_slot_that_its_owner_does_not_claim_has_no_known_owner() {
+    let (mut node, _) = bereaved();
+    node.hear("z", Body::Owner(vec![run_of(9)]));
+    assert_eq!(node.machine.status().orphaned, 0);
+    node.hear("z", claims(vec![], true));
+    assert_eq!(node.machine.status().orphaned, 1);
+    let route = node.effects.iter().rev().find_map(|effect| match effect {
+        Effect::Route { epoch, owner, .. } => Some((*epoch, owner.clone())),
+        _ => None,
+    });
+    assert_eq!(route, Some((Epoch::new(9), None)));
+}
+
+#[test]
+fn the_successor_of_a_member_is_not_taken_for_it() {
+    let (mut node, _) = bereaved();
+    let body = Body::Owner(vec![run_of(9)]);
+    let lineage = node.machine.lineage().cloned();
+    let message = Message { started_at_ms: 3_000, lineage, body };
+    node.handle(Event::Message { from: "z".into(), message: message.clone() });
+    assert_eq!(node.machine.status().orphaned, 1);
+    node.handle(Event::MemberDown { node: "z".into() });
+    node.handle(Event::MemberUp { node: "z".into(), weight: 8 });
+    node.handle(Event::Message { from: "z".into(), message });
+    assert_eq!(node.machine.status().orphaned, 0);
+}
+
+/// A node that has granted its only slot to `b` and has no answer yet.
+fn in_doubt() -> (Node, TransferId) {
+    let mut node = Node::new("a", Role::Founder, 1, 64);
+    node.handle(Event::MemberUp { node: "b".into(), weight: 8 });
+    node.hear("b", claims(Vec::new(), false));
+    node.handle(Event::LeaveSelf { deadline: Duration::from_secs(60) });
+    let transfer = node.bodies().into_iter().find_map(|body| match body {
+        Body::Offer { transfer, .. } => Some(transfer),
+        _ => None,
+    });
+    let (slot, transfer) = (slot(0), transfer.expect("b should have it"));
+    node.hear("b", Body::Accept { slot, transfer });
+    node.handle(Event::CopyCaughtUp { slot, transfer });
+    node.handle(Event::Flushed { slot, transfer });
+    node.take();
+    (node, transfer)
+}
+
+#[test]
+fn a_grant_without_an_answer_is_asked_about_and_nothing_is_served() {
+    let (mut node, transfer) = in_doubt();
+    let slot = slot(0);
+    assert_eq!(node.machine.owned_epoch(slot), None);
+    node.tick(Duration::from_millis(999));
+    assert_eq!(node.bodies(), []);
+    node.tick(Duration::from_millis(1));
+    assert_eq!(node.bodies(), [Body::Ask { slot, transfer }]);
+    node.hear("b", Body::NotMine { slot, transfer });
+    assert_eq!(node.machine.owned_epoch(slot), Some(Epoch::new(3)));
+    assert!(node.take().contains(&Effect::Resume { slot }));
+}
+
+#[test]
+fn a_grant_in_doubt_outlives_a_broken_link_and_is_named_on_the_next() {
+    let (mut node, transfer) = in_doubt();
+    let slot = slot(0);
+    node.handle(Event::LinkDown { node: "b".into() });
+    assert_eq!(node.take(), []);
+    node.handle(Event::LinkUp { node: "b".into() });
+    let open = node.bodies().into_iter().find_map(|body| match body {
+        Body::Claims(claims) => claims.open.first().copied(),
+        _ => None,
+    });
+    let open = open.expect("named");
+    assert_eq!((open.slot, open.transfer, open.granted), (slot, transfer, true));
+    node.hear("b", Body::Granted { slot, transfer });
+    let effects = node.take();
+    assert!(effects.contains(&Effect::Release { slot }));
+    assert!(effects.contains(&Effect::Left));
+}
+
+#[test]
+fn a_late_grant_is_not_taken() {
+    let mut node = Node::new("b", Role::Joiner, 1, 64);
+    let lineage = Some(Lineage { founded_at_ms: 1, founder: "a".into() });
+    let say = |node: &mut Node, body| {
+        let message = Message { started_at_ms: 1, lineage: lineage.clone(), body };
+        node.handle(Event::Message { from: "a".into(), message });
+    };
+    node.handle(Event::MemberUp { node: "a".into(), weight: 8 });
+    say(&mut node, claims(vec![run_of(1)], true));
+    let (slot, epoch) = (slot(0), Epoch::FIRST);
+    let (old, new) = (TransferId::new(1), TransferId::new(2));
+    say(&mut node, Body::Offer { slot, transfer: old, epoch });
+    assert!(node.machine.stages(slot, &"a".into(), old));
+    say(&mut node, Body::Offer { slot, transfer: new, epoch });
+    assert!(!node.machine.stages(slot, &"a".into(), old));
+    assert!(node.machine.stages(slot, &"a".into(), new));
+    node.take();
+    let origin: Origin = serde_json::from_str("7").expect("a number");
+    say(&mut node, Body::Grant { slot, transfer: old, epoch: epoch.next(), origin });
+    assert_eq!(node.bodies(), [Body::NotMine { slot, transfer: old }]);
+    say(&mut node, Body::Ask { slot, transfer: new });
+    assert_eq!(node.bodies(), [Body::NotMine { slot, transfer: new }]);
+    // It has said so: what comes now is too late.
+    say(&mut node, Body::Grant { slot, transfer: new, epoch: epoch.next(), origin });
+    assert_eq!(node.bodies(), [Body::NotMine { slot, transfer: new }]);
+    assert_eq!(node.machine.owned_epoch(slot), None);
+}
+
+#[test]
+fn nothing_is_claimed_while_somebody_is_known_only_by_name() {
+    let (mut node, round) = bereaved();
+    let members = ["a", "m", "s", "z"].map(NodeName::from).to_vec();
+    let body = Body::SurveyAnswer { round, members, contested: SlotSet::new(), heard: vec![] };
+    node.hear("a", body);
+    // The survey begins anew when the members change.
+    node.handle(Event::MemberDown { node: "a".into() });
+    node.tick(Duration::from_secs(9));
+    assert_eq!(surveys(&mut node), None);
+    node.handle(Event::MemberUp { node: "s".into(), weight: 8 });
+    node.hear("s", claims(vec![], true));
+    assert!(surveys(&mut node).is_some());
+}
+
+#[test]
+fn a_leaver_takes_nothing() {
+    let (mut node, _) = bereaved();
+    node.handle(Event::LeaveSelf { deadline: Duration::from_secs(60) });
+    node.take();
+    let (slot, transfer) = (slot(0), TransferId::new(1));
+    node.hear("z", Body::Offer { slot, transfer, epoch: Epoch::new(5) });
+    assert!(node.bodies().contains(&Body::Refuse { slot, transfer }));
 }

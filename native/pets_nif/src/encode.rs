@@ -1,7 +1,7 @@
 //! Terms of the VM into the flat encoding.
 
 use pets_core::term::word::Kind;
-use pets_core::term::{etf, order, walk, word};
+use pets_core::term::{etf, order, word};
 use rustler::sys::{self, ErlNifTermType};
 
 use crate::raw::{Env, Term};
@@ -16,7 +16,7 @@ pub(crate) enum Refused {
     Unsupported,
 }
 
-/// What is left to encode, innermost last. Lists keep their tail, tuples a slice of the caller's heap.
+/// What is left to encode, innermost last. Lists keep their tail, tuples a part of the caller's heap.
 enum Pending {
     Elements {
         elements: *const Term,
@@ -27,11 +27,19 @@ enum Pending {
         header: usize,
         count: u64,
     },
-    /// Keys and values still to come, reversed, then the pairs that start at `header` are sorted.
+    /// Keys and values still to come, reversed.
     Map {
         rest: Vec<Term>,
-        header: usize,
+        unsorted: Option<Unsorted>,
     },
+}
+
+/// A map whose pairs can be brought into order only when their keys are encoded.
+struct Unsorted {
+    /// Where the encoding of the map starts.
+    header: usize,
+    /// Where each key and each value in turn starts.
+    parts: Vec<usize>,
 }
 
 /// Appends the encoding of `term` to `out`, unless more than `limit` words would be in `out`.
@@ -56,7 +64,7 @@ pub(crate) fn encode(
 }
 
 fn encode_compound(env: Env, term: Term, out: &mut Vec<u64>, limit: usize) -> Result<(), Refused> {
-    // A tuple of immediates, the commonest object, needs no stack.
+    // Allocates nothing as long as nothing is nested, as in most objects.
     let mut pending: Vec<Pending> = Vec::new();
     open(env, term, out, &mut pending)?;
     while let Some(top) = pending.last_mut() {
@@ -65,31 +73,12 @@ fn encode_compound(env: Env, term: Term, out: &mut Vec<u64>, limit: usize) -> Re
         }
         match top {
             Pending::Elements { elements, left } => {
-                let mut compound = None;
-                // SAFETY: `elements` points to `left` terms of a tuple on the caller's heap, which
-                // nothing moves during the call.
-                unsafe {
-                    while *left > 0 {
-                        let element = **elements;
-                        *elements = elements.add(1);
-                        *left -= 1;
-                        if element.is_immediate() {
-                            out.push(element.0);
-                        } else {
-                            compound = Some(element);
-                            break;
-                        }
-                    }
-                }
-                if *left == 0 {
-                    pending.pop();
-                }
-                if let Some(element) = compound {
-                    open(env, element, out, &mut pending)?;
-                }
+                let (elements, left) = (*elements, *left);
+                pending.pop();
+                tuple_elements(env, elements, left, out, &mut pending)?;
             }
             Pending::List { rest, header, count } => {
-                let mut compound = None;
+                let mut nested = None;
                 let mut closed = false;
                 loop {
                     let Some((head, tail)) = env.list_cell(*rest) else {
@@ -98,36 +87,41 @@ fn encode_compound(env: Env, term: Term, out: &mut Vec<u64>, limit: usize) -> Re
                             out[header] = word::header(Kind::List, *count);
                         } else {
                             out[header] = word::header(Kind::ImproperList, *count);
-                            compound = Some(*rest);
+                            nested = Some(*rest);
                         }
                         closed = true;
                         break;
                     };
                     *count += 1;
                     *rest = tail;
-                    if head.is_immediate() {
-                        out.push(head.0);
-                        if out.len() > limit {
-                            return Err(Refused::TooLarge);
-                        }
-                    } else {
-                        compound = Some(head);
+                    if !head.is_immediate() {
+                        nested = Some(head);
                         break;
+                    }
+                    out.push(head.0);
+                    if out.len() > limit {
+                        return Err(Refused::TooLarge);
                     }
                 }
                 if closed {
                     pending.pop();
                 }
-                if let Some(term) = compound {
+                if let Some(term) = nested {
                     open(env, term, out, &mut pending)?;
                 }
             }
-            Pending::Map { rest, header } => match rest.pop() {
-                Some(term) => open(env, term, out, &mut pending)?,
+            Pending::Map { rest, unsorted } => match rest.pop() {
+                Some(term) => {
+                    if let Some(unsorted) = unsorted {
+                        unsorted.parts.push(out.len());
+                    }
+                    open(env, term, out, &mut pending)?;
+                }
                 None => {
-                    let header = *header;
+                    if let Some(unsorted) = unsorted {
+                        sort_pairs(out, unsorted);
+                    }
                     pending.pop();
-                    sort_pairs(out, header);
                 }
             },
         }
@@ -135,7 +129,7 @@ fn encode_compound(env: Env, term: Term, out: &mut Vec<u64>, limit: usize) -> Re
     if out.len() > limit { Err(Refused::TooLarge) } else { Ok(()) }
 }
 
-/// Writes a leaf, or the header of a compound term with its contents left pending.
+/// Writes a leaf, or the beginning of a compound term with the rest left pending.
 fn open(
     env: Env,
     term: Term,
@@ -151,26 +145,95 @@ fn open(
         out.push(0);
         return Ok(());
     }
-    if let Some(elements) = env.tuple_elements(term) {
-        out.push(word::header(Kind::Tuple, elements.len() as u64));
-        if !elements.is_empty() {
-            pending.push(Pending::Elements { elements: elements.as_ptr(), left: elements.len() });
-        }
-        return Ok(());
-    }
-    if let Some(bytes) = env.binary_bytes(term) {
-        out.push(word::header(Kind::Binary, bytes.len() as u64));
-        push_bytes(out, bytes);
-        return Ok(());
-    }
     // SAFETY: the term belongs to this environment.
     match unsafe { sys::enif_term_type(env.0, term.to_nif()) } {
-        ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => {
-            let (rest, pairs) = map_pairs_reversed(env, term)?;
-            pending.push(Pending::Map { rest, header: out.len() });
-            out.push(word::header(Kind::Map, pairs));
-            Ok(())
+        ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
+            let elements = env.tuple_elements(term).ok_or(Refused::Unsupported)?;
+            out.push(word::header(Kind::Tuple, elements.len() as u64));
+            tuple_elements(env, elements.as_ptr(), elements.len(), out, pending)
         }
+        ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => open_map(env, term, out, pending),
+        kind => leaf(env, term, kind, out),
+    }
+}
+
+fn open_map(
+    env: Env,
+    map: Term,
+    out: &mut Vec<u64>,
+    pending: &mut Vec<Pending>,
+) -> Result<(), Refused> {
+    let mut pairs = map_pairs(env, map)?;
+    // One word each, as atoms are: their order is known before they are encoded.
+    let unsorted = if pairs.iter().all(|[key, _]| key.is_immediate()) {
+        if !pairs.is_sorted_by_key(|[key, _]| key.0) {
+            pairs.sort_unstable_by_key(|[key, _]| key.0);
+        }
+        None
+    } else {
+        Some(Unsorted { header: out.len(), parts: Vec::with_capacity(2 * pairs.len()) })
+    };
+    out.push(word::header(Kind::Map, pairs.len() as u64));
+    let rest = pairs.iter().rev().flat_map(|&[key, value]| [value, key]).collect();
+    pending.push(Pending::Map { rest, unsorted });
+    Ok(())
+}
+
+/// Encodes elements of a tuple up to the first one that is nested, and opens that on top of those
+/// behind it.
+fn tuple_elements(
+    env: Env,
+    mut elements: *const Term,
+    mut left: usize,
+    out: &mut Vec<u64>,
+    pending: &mut Vec<Pending>,
+) -> Result<(), Refused> {
+    while left > 0 {
+        // SAFETY: `elements` points to `left` terms of a tuple on the caller's heap, which nothing
+        // moves during the call; behind the last one it is not read.
+        let element = unsafe { *elements };
+        // SAFETY: as above.
+        elements = unsafe { elements.add(1) };
+        left -= 1;
+        if element.is_immediate() {
+            out.push(element.0);
+            continue;
+        }
+        let mut tuple = None;
+        if !element.is_list_cell() {
+            // SAFETY: the term belongs to this environment.
+            match unsafe { sys::enif_term_type(env.0, element.to_nif()) } {
+                ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => tuple = env.tuple_elements(element),
+                ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => {}
+                kind => {
+                    leaf(env, element, kind, out)?;
+                    continue;
+                }
+            }
+        }
+        if left > 0 {
+            pending.push(Pending::Elements { elements, left });
+        }
+        let Some(tuple) = tuple else { return open(env, element, out, pending) };
+        // A tuple in a tuple waits for the loop of `encode_compound`: depth costs no stack.
+        out.push(word::header(Kind::Tuple, tuple.len() as u64));
+        pending.push(Pending::Elements { elements: tuple.as_ptr(), left: tuple.len() });
+        return Ok(());
+    }
+    Ok(())
+}
+
+/// Writes a term that holds no other, but for funs, which the VM takes apart.
+fn leaf(env: Env, term: Term, kind: ErlNifTermType, out: &mut Vec<u64>) -> Result<(), Refused> {
+    match kind {
+        ErlNifTermType::ERL_NIF_TERM_TYPE_BITSTRING => match env.binary_bytes(term) {
+            Some(bytes) => {
+                out.push(word::header(Kind::Binary, bytes.len() as u64));
+                push_bytes(out, bytes);
+                Ok(())
+            }
+            None => serialised(env, term, out),
+        },
         ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT => {
             let mut value = 0.0;
             // SAFETY: the out-parameter is valid.
@@ -181,14 +244,13 @@ fn open(
             out.push(value.to_bits());
             Ok(())
         }
-        ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER => {
-            if let Some(value) = env.integer_value(term) {
+        ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER => match env.integer_value(term) {
+            Some(value) => {
                 word::push_integer(out, i128::from(value));
-                return Ok(());
+                Ok(())
             }
-            serialised(env, term, out)
-        }
-        // Bitstrings of odd bits, and what the VM alone can take apart.
+            None => serialised(env, term, out),
+        },
         _ => serialised(env, term, out),
     }
 }
@@ -205,8 +267,8 @@ fn serialised(env: Env, term: Term, out: &mut Vec<u64>) -> Result<(), Refused> {
     }
 }
 
-/// Keys and values of a map as one vector, to be popped in the order key, value, key, ...
-fn map_pairs_reversed(env: Env, map: Term) -> Result<(Vec<Term>, u64), Refused> {
+/// Keys and values of a map.
+fn map_pairs(env: Env, map: Term) -> Result<Vec<[Term; 2]>, Refused> {
     let mut size = 0;
     let mut iterator = std::mem::MaybeUninit::<sys::ErlNifMapIterator>::uninit();
     // SAFETY: the term is a map; the iterator is initialised by `create` and destroyed below.
@@ -216,46 +278,43 @@ fn map_pairs_reversed(env: Env, map: Term) -> Result<(Vec<Term>, u64), Refused> 
                 env.0,
                 map.to_nif(),
                 iterator.as_mut_ptr(),
-                sys::ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_TAIL,
+                sys::ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD,
             ) == 0
         {
             return Err(Refused::Unsupported);
         }
         let iterator = iterator.as_mut_ptr();
-        let mut rest = Vec::with_capacity(2 * size);
+        let mut pairs = Vec::with_capacity(size);
         let mut key = Term(0).to_nif();
         let mut value = Term(0).to_nif();
         while sys::enif_map_iterator_get_pair(env.0, iterator, &raw mut key, &raw mut value) != 0 {
-            rest.push(Term::from_nif(value));
-            rest.push(Term::from_nif(key));
-            sys::enif_map_iterator_prev(env.0, iterator);
+            pairs.push([Term::from_nif(key), Term::from_nif(value)]);
+            sys::enif_map_iterator_next(env.0, iterator);
         }
         sys::enif_map_iterator_destroy(env.0, iterator);
-        Ok((rest, size as u64))
+        Ok(pairs)
     }
 }
 
-/// Brings the pairs of the map at `header`, the last term in `out`, into canonical order.
-fn sort_pairs(out: &mut Vec<u64>, header: usize) {
-    let start = header + 1;
-    let mut pairs = Vec::new();
-    let mut at = start;
-    while at < out.len() {
-        let value = walk::skip(out, at);
-        let end = walk::skip(out, value);
-        pairs.push((at..value, end));
-        at = end;
-    }
-    let sorted = pairs
-        .is_sorted_by(|(a, _), (b, _)| order::cmp_exact(&out[a.clone()], &out[b.clone()]).is_lt());
-    if sorted {
+/// Brings the pairs of a map, the last term in `out`, into canonical order.
+fn sort_pairs(out: &mut Vec<u64>, unsorted: &Unsorted) {
+    let ends = unsorted.parts.iter().skip(2).step_by(2).copied().chain([out.len()]);
+    let (starts, _) = unsorted.parts.as_chunks::<2>();
+    let mut pairs: Vec<_> =
+        starts.iter().zip(ends).map(|(&[key, value], end)| (key, value, end)).collect();
+    let in_order = |(a, a_end, _): &(usize, usize, usize),
+                    (b, b_end, _): &(usize, usize, usize)| {
+        order::cmp_exact(&out[*a..*a_end], &out[*b..*b_end])
+    };
+    // The VM keeps small maps in its own order of keys, which is nearly ours.
+    if pairs.is_sorted_by(|a, b| in_order(a, b).is_le()) {
         return;
     }
-    // The VM keeps small maps in its own order of keys, which is nearly ours: this is the rare road.
-    pairs.sort_by(|(a, _), (b, _)| order::cmp_exact(&out[a.clone()], &out[b.clone()]));
+    pairs.sort_unstable_by(in_order);
+    let start = unsorted.header + 1;
     let mut sorted = Vec::with_capacity(out.len() - start);
-    for (key, end) in pairs {
-        sorted.extend_from_slice(&out[key.start..end]);
+    for (key, _, end) in pairs {
+        sorted.extend_from_slice(&out[key..end]);
     }
     out.truncate(start);
     out.extend_from_slice(&sorted);

@@ -25,10 +25,21 @@ type Outgoing = (Vec<u8>, Option<OwnedSemaphorePermit>);
 struct Peer {
     cnode: PeerName,
     stream: Stream,
-    outgoing_up: bool,
-    incoming_up: bool,
     /// A cast that is arriving in parts.
     parts: Vec<u8>,
+}
+
+/// Which directions of the link to a C-node stand.
+#[derive(Clone, Copy, Default)]
+struct Link {
+    outgoing: bool,
+    incoming: bool,
+}
+
+impl Link {
+    fn stands(self) -> bool {
+        self.outgoing && self.incoming
+    }
 }
 
 /// The sending end of the stream to a peer.
@@ -71,14 +82,22 @@ pub(super) enum Change {
     None,
 }
 
-/// All peers, by the name of their BEAM node.
+/// All peers.
 pub(super) struct Peers {
-    by_node: Mutex<HashMap<NodeName, Peer>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By the name of their BEAM node.
+    by_node: HashMap<NodeName, Peer>,
+    /// By the name of their C-node, known or not: a node may connect before it is made known.
+    links: HashMap<PeerName, Link>,
 }
 
 impl Peers {
     pub(super) fn new() -> Self {
-        Peers { by_node: Mutex::new(HashMap::new()) }
+        Peers { known: Mutex::new(Known::default()) }
     }
 
     /// Makes a node known under the name of its C-node. One that is known keeps its stream.
@@ -88,84 +107,86 @@ impl Peers {
         cnode: &PeerName,
         via: &Arc<Node<H>>,
     ) {
-        let mut peers = self.by_node.lock();
+        let peers = &mut self.known.lock().by_node;
         if peers.get(node).is_some_and(|peer| peer.cnode == *cnode) {
             return;
         }
         let (queue, waiting) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(DATA_BYTES));
         via.runtime().spawn(carry(Arc::clone(via), cnode.clone(), waiting, Arc::clone(&room)));
-        let peer = Peer {
-            cnode: cnode.clone(),
-            stream: Stream { queue, room },
-            outgoing_up: false,
-            incoming_up: false,
-            parts: Vec::new(),
-        };
+        let peer = Peer { cnode: cnode.clone(), stream: Stream { queue, room }, parts: Vec::new() };
         peer.stream.send(wire::open_cast());
         peers.insert(node.clone(), peer);
     }
 
     /// Forgets a node: what is sent to it from now on goes nowhere. Returns its C-node.
     pub(super) fn remove(&self, node: &NodeName) -> Option<PeerName> {
-        self.by_node.lock().remove(node).map(|peer| peer.cnode)
+        self.known.lock().by_node.remove(node).map(|peer| peer.cnode)
     }
 
     /// Forgets all nodes.
     pub(super) fn clear(&self) {
-        self.by_node.lock().clear();
+        *self.known.lock() = Known::default();
     }
 
     /// The C-node of a node.
     pub(super) fn cnode(&self, node: &NodeName) -> Option<PeerName> {
-        self.by_node.lock().get(node).map(|peer| peer.cnode.clone())
+        self.known.lock().by_node.get(node).map(|peer| peer.cnode.clone())
     }
 
     /// The stream to a node.
     pub(super) fn stream(&self, node: &NodeName) -> Option<Stream> {
-        self.by_node.lock().get(node).map(|peer| peer.stream.clone())
+        self.known.lock().by_node.get(node).map(|peer| peer.stream.clone())
     }
 
     /// The node whose C-node this is.
     pub(super) fn node(&self, cnode: &PeerName) -> Option<NodeName> {
-        let peers = self.by_node.lock();
-        peers.iter().find(|(_, peer)| peer.cnode == *cnode).map(|(node, _)| node.clone())
+        let known = self.known.lock();
+        known.by_node.iter().find(|(_, peer)| peer.cnode == *cnode).map(|(node, _)| node.clone())
     }
 
     /// A direction of a link came up or broke.
     pub(super) fn link(&self, cnode: &PeerName, link: BulkLink, up: bool) -> Change {
-        let mut peers = self.by_node.lock();
-        let Some((node, peer)) = peers.iter_mut().find(|(_, peer)| peer.cnode == *cnode) else {
+        let mut known = self.known.lock();
+        let state = known.links.entry(cnode.clone()).or_default();
+        let stood = state.stands();
+        match link.direction {
+            Direction::Outgoing => state.outgoing = up,
+            Direction::Incoming => state.incoming = up,
+        }
+        let state = *state;
+        if !state.outgoing && !state.incoming {
+            known.links.remove(cnode);
+        }
+        let Some((node, peer)) = known.by_node.iter_mut().find(|(_, peer)| peer.cnode == *cnode)
+        else {
             return Change::None;
         };
-        let was_up = peer.outgoing_up && peer.incoming_up;
-        match link.direction {
-            Direction::Outgoing => peer.outgoing_up = up,
-            Direction::Incoming => {
-                peer.incoming_up = up;
-                peer.parts.clear();
-            }
+        if link.direction == Direction::Incoming {
+            peer.parts.clear();
         }
-        match (was_up, peer.outgoing_up && peer.incoming_up) {
-            (false, true) => Change::Up(node.clone()),
-            // An attempt that failed may have taken messages with it, too.
-            (true, false) => Change::Down(node.clone()),
-            (false, false) if !up => Change::Down(node.clone()),
-            _ => Change::None,
+        match up {
+            true if state.stands() && !stood => Change::Up(node.clone()),
+            true => Change::None,
+            // Also an attempt that failed: it may have taken messages with it.
+            false => Change::Down(node.clone()),
         }
     }
 
     /// Tries to connect to the peers without a standing link again.
     pub(super) fn reconnect(&self) {
-        for peer in self.by_node.lock().values().filter(|peer| !peer.outgoing_up) {
-            peer.stream.send(wire::open_cast());
+        let known = self.known.lock();
+        for peer in known.by_node.values() {
+            if !known.links.get(&peer.cnode).is_some_and(|link| link.outgoing) {
+                peer.stream.send(wire::open_cast());
+            }
         }
     }
 
     /// Adds a part of a long cast; returns the whole after the last part.
     pub(super) fn part(&self, cnode: &PeerName, last: bool, bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut peers = self.by_node.lock();
-        let peer = peers.values_mut().find(|peer| peer.cnode == *cnode)?;
+        let mut known = self.known.lock();
+        let peer = known.by_node.values_mut().find(|peer| peer.cnode == *cnode)?;
         peer.parts.extend_from_slice(bytes);
         last.then(|| std::mem::take(&mut peer.parts))
     }

@@ -46,7 +46,7 @@ impl Machine {
         let due: Vec<NodeName> = self
             .peers
             .iter()
-            .filter(|(_, peer)| !peer.ready && self.now >= peer.told + self.config.limits.retry)
+            .filter(|(_, peer)| !peer.ready && self.is_overdue(peer.told))
             .map(|(node, _)| node.clone())
             .collect();
         for node in due {

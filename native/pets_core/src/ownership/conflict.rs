@@ -251,11 +251,10 @@ impl Machine {
 
     /// Ends attempts whose answer is overdue.
     pub(super) fn retry_merges(&mut self) {
-        let overdue = self.now.saturating_sub(self.config.limits.retry);
         for slot in self.sets.yielding.clone().iter() {
             let late = match self.record(slot).map(|record| &record.held) {
                 Some(Held::Yielding(Yield::Trying { to, transfer, phase, since }))
-                    if *phase != MergePhase::Sending && *since <= overdue =>
+                    if *phase != MergePhase::Sending && self.is_overdue(*since) =>
                 {
                     Some((to.clone(), *transfer))
                 }

@@ -65,10 +65,7 @@ impl Machine {
 
     /// Lets a member that speaks for another lineage know ours.
     fn correct(&mut self, node: &NodeName) {
-        let due = self
-            .peers
-            .get(node)
-            .is_some_and(|peer| self.now >= peer.told + self.config.limits.retry);
+        let due = self.peers.get(node).is_some_and(|peer| self.is_overdue(peer.told));
         if due {
             self.send_claims(node, true);
         }

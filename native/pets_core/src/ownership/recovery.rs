@@ -415,8 +415,8 @@ impl Machine {
     /// Asks again, and reports orphans to those that should claim them.
     pub(super) fn retry_recovery(&mut self) {
         let now = self.now;
-        let due = now.saturating_sub(self.config.limits.backoff);
-        if self.recovery.round.as_ref().is_some_and(|round| round.asked <= due) {
+        let backoff = self.config.limits.backoff;
+        if self.recovery.round.as_ref().is_some_and(|round| now >= round.asked + backoff) {
             self.ask();
         }
         if self.lineage.is_some()

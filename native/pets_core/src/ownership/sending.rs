@@ -1,5 +1,7 @@
 //! The way of a slot out of this node.
 
+use std::time::Duration;
+
 use super::record::{Held, MergePhase, Phase, Seen, Yield};
 use super::{Body, Effect, Machine, Notice, Origin, TransferId};
 use crate::placement::{Epoch, NodeName, Slot};
@@ -241,11 +243,10 @@ impl Machine {
 
     /// Asks again where an answer is overdue.
     pub(super) fn retry_sending(&mut self) {
-        let overdue = self.now.saturating_sub(self.config.limits.retry);
         for slot in self.sets.sending.clone().iter() {
             if let Some(Held::Sending { to, transfer, phase: Phase::Offered, since }) =
                 self.record(slot).map(|record| &record.held)
-                && *since <= overdue
+                && self.is_overdue(*since)
             {
                 let (to, transfer) = (to.clone(), *transfer);
                 self.stop_sending(slot);
@@ -254,11 +255,16 @@ impl Machine {
         }
         for slot in self.sets.granted.clone().iter() {
             if matches!(self.record(slot).map(|record| &record.held),
-                Some(Held::Granted { asked, .. }) if *asked <= overdue)
+                Some(Held::Granted { asked, .. }) if self.is_overdue(*asked))
             {
                 self.ask_receiver(slot);
             }
         }
+    }
+
+    /// Whether something has been waited for since then too long.
+    pub(super) fn is_overdue(&self, since: Duration) -> bool {
+        self.now >= since + self.config.limits.retry
     }
 
     /// Asks whether a grant was taken.

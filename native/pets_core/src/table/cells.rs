@@ -57,8 +57,8 @@ impl Cell {
         // Relaxed loads of cells in this file are those of the lock's holder, who sees everything
         // that earlier holders wrote.
         if self.hash.load(Ordering::Relaxed) != hash {
-            // Release pairs with the Acquire of the hash in `load`: the record that was there before
-            // is visibly gone.
+            // Release pairs with the Acquire of the hash in `load`: the record that was there
+            // before is visibly gone.
             self.hash.store(hash, Ordering::Release);
         }
     }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use crate::placement::Slot;
 use crate::term::{hash, walk};
 
-/// The largest arity of a tuple. The BEAM has the same bound, and a record keeps arities in 24 bits.
+/// The largest arity of a tuple. The BEAM has the same bound, and a record keeps arities in 24
+/// bits.
 pub(crate) const MAX_ARITY: usize = (1 << 24) - 1;
 
 /// An encoded key and its portable hash.

@@ -225,17 +225,23 @@ fn update_counter(env: Env, args: &[Term]) -> Answer {
     if let Some((position, increment)) = single_increment(env, args[2]) {
         let guard = epoch::pin();
         let Some(table) = find(args[0], &guard) else { return slow() };
-        let position = position.unwrap_or(table.keypos() + 1);
-        let answer = with_key(env, args[1], |key| {
-            match table.core().add_to_counter(&key, position, increment) {
-                Ok(Counted::Value(value)) => Term(value).into(),
-                Ok(Counted::Undecided) => atoms::get().none.into(),
-                Err(_) => slow(),
-            }
+        // A default is judged even where it is not needed.
+        let sound = args.get(3).is_none_or(|&default| {
+            env.tuple_elements(default).is_some_and(|object| object.len() >= table.keypos())
         });
-        match answer {
-            Answer::Term(term) if term == atoms::get().none => {}
-            other => return other,
+        if sound {
+            let position = position.unwrap_or(table.keypos() + 1);
+            let answer = with_key(env, args[1], |key| {
+                match table.core().add_to_counter(&key, position, increment) {
+                    Ok(Counted::Value(value)) => Term(value).into(),
+                    Ok(Counted::Undecided) => atoms::get().none.into(),
+                    Err(_) => slow(),
+                }
+            });
+            match answer {
+                Answer::Term(term) if term == atoms::get().none => {}
+                other => return other,
+            }
         }
     }
     generic(env, OpCode::UpdateCounter, args[0], &args[1..])
