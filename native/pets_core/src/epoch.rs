@@ -15,6 +15,14 @@
 //! the announcement, and `r <= e`. As long as the reader is pinned the epoch cannot go beyond
 //! `r + 1`, that is, it stays below `e + 2`: the block is not freed.
 //!
+//! # Waiting for others
+//!
+//! [`synchronize`] returns when every thread that was pinned at its call has been unpinned since.
+//! It runs the full barrier and then reads the epoch, `e`. A thread that was pinned before the
+//! barrier had announced some `r <= e`, as above, and keeps the epoch below `r + 2 <= e + 2` as
+//! long as it is pinned; a thread that is pinned after it sees all that the caller did before. So
+//! it is enough to wait until the epoch is `e + 2`.
+//!
 //! # Why not a library
 //!
 //! The reader's barrier is the dearest part of a lookup: 6 to 8 ns of about 30. Readers are far more
@@ -32,11 +40,11 @@ use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::ptr;
 
-use protocol::{Global, Participant, Retired};
-use sync::{AtomicPtr, AtomicU64, Mutex};
+use protocol::{Batch, Global, Participant, Retired};
+use sync::{AtomicPtr, AtomicU64, AtomicUsize, Mutex};
 
 /// Retired blocks that a thread gathers before it looks for what can be freed.
-const BATCH: usize = 128;
+const BATCH: usize = 512;
 /// A batch with this many bytes is full, however few blocks it has.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -47,12 +55,15 @@ struct Local {
     guards: Cell<usize>,
     retired: RefCell<Vec<Retired>>,
     retired_bytes: Cell<usize>,
+    /// Full batches that wait for their epoch to pass, oldest first.
+    waiting: RefCell<VecDeque<Batch>>,
 }
 
 static GLOBAL: Global = Global {
     epoch: AtomicU64::new(1),
     participants: AtomicPtr::new(ptr::null_mut()),
     waiting: Mutex::new(VecDeque::new()),
+    left: AtomicUsize::new(0),
 };
 
 thread_local! {
@@ -71,6 +82,7 @@ impl Local {
             guards: Cell::new(0),
             retired: RefCell::new(Vec::new()),
             retired_bytes: Cell::new(0),
+            waiting: RefCell::new(VecDeque::new()),
         })
     }
 }
@@ -78,7 +90,7 @@ impl Local {
 impl Drop for LocalOwner {
     fn drop(&mut self) {
         LOCAL.set(ptr::null());
-        self.0.seal();
+        self.0.leave_all();
         self.0.participant.give_up();
     }
 }
@@ -121,6 +133,24 @@ fn first_use() -> *const Local {
     }
 }
 
+/// Waits until every thread that is pinned now has been unpinned. Who is pinned later sees what the
+/// caller did before the call.
+///
+/// It spins, giving way to other threads: not for threads that must not be held up.
+///
+/// # Panics
+/// If the calling thread is pinned, for it would wait for itself.
+pub fn synchronize() {
+    let local = LOCAL.get();
+    // SAFETY: the state lives until its thread ends.
+    let guards = unsafe { local.as_ref() }.map_or(0, |local| local.guards.get());
+    assert_eq!(guards, 0, "a thread that is pinned waits for itself");
+    let end = GLOBAL.end_of_grace();
+    while !GLOBAL.has_come_to(end) {
+        std::thread::yield_now();
+    }
+}
+
 impl Guard {
     /// Has `free` called with `data` when no thread that is pinned now is pinned any more: on this
     /// thread or another, sooner or later. `bytes` is about what will be freed.
@@ -138,16 +168,21 @@ impl Guard {
         local.retired_bytes.set(total);
         if retired.len() >= BATCH || total >= BATCH_BYTES {
             drop(retired);
-            local.seal();
+            if total >= BATCH_BYTES {
+                local.leave_all();
+            } else {
+                local.keep();
+            }
             GLOBAL.collect();
         }
     }
 
-    /// Frees what can be freed of all that was retired so far by this thread, or by threads that
-    /// have ended or have filled a batch.
+    /// Leaves what this thread has retired so far to whoever comes first, and frees what can be
+    /// freed of what was left.
     pub fn flush(&self) {
         // SAFETY: a guard's state outlives it (`pin`).
-        unsafe { &*self.local }.seal();
+        unsafe { &*self.local }.leave_all();
+        GLOBAL.try_advance();
         GLOBAL.collect();
     }
 }
@@ -166,21 +201,43 @@ impl Drop for Guard {
 }
 
 impl Local {
-    /// Hands what the thread has retired to all, with the epoch of now.
-    fn seal(&self) {
-        let retired = std::mem::take(&mut *self.retired.borrow_mut());
+    fn seal(&self) -> Option<Batch> {
+        let retired = self.retired.take();
         self.retired_bytes.set(0);
-        if retired.is_empty() {
-            return;
+        (!retired.is_empty()).then(|| GLOBAL.seal(retired))
+    }
+
+    /// Keeps a full batch, and frees older ones whose epoch has passed.
+    fn keep(&self) {
+        let sealed = self.seal();
+        self.waiting.borrow_mut().extend(sealed);
+        loop {
+            // Freeing may retire more: nothing is borrowed meanwhile.
+            let mut waiting = self.waiting.borrow_mut();
+            if !waiting.front().is_some_and(|batch| GLOBAL.has_passed(batch)) {
+                return;
+            }
+            let batch = waiting.pop_front();
+            drop(waiting);
+            if let Some(batch) = batch {
+                batch.free();
+            }
         }
-        GLOBAL.seal(retired);
+    }
+
+    /// Leaves everything to other threads.
+    fn leave_all(&self) {
+        let sealed = self.seal();
+        for batch in self.waiting.take().into_iter().chain(sealed) {
+            GLOBAL.leave(batch);
+        }
     }
 }
 
 mod sync {
     //! What the protocol is made of, and a full barrier that is paid for by one side only.
 
-    pub(super) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
     use std::sync::atomic::{compiler_fence, fence};
 
     pub(super) use parking_lot::Mutex;
@@ -310,6 +367,51 @@ mod tests {
         while FREED.load(Ordering::Relaxed) < before + 10 * BATCH {
             pin().flush();
         }
+    }
+
+    #[test]
+    fn synchronize_waits_for_who_is_pinned_and_not_for_who_comes_later() {
+        let stop = Arc::new(AtomicBool::new(false));
+        // A thread that is pinned again and again never keeps anybody waiting for long.
+        let busy = std::thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    drop(pin());
+                }
+            }
+        });
+        for _ in 0..50 {
+            let pinned = Arc::new(AtomicBool::new(false));
+            let through = Arc::new(AtomicBool::new(false));
+            let reader = std::thread::spawn({
+                let (pinned, through) = (Arc::clone(&pinned), Arc::clone(&through));
+                move || {
+                    let guard = pin();
+                    pinned.store(true, Ordering::Release);
+                    for _ in 0..20 {
+                        std::thread::yield_now();
+                    }
+                    through.store(true, Ordering::Relaxed);
+                    drop(guard);
+                }
+            });
+            while !pinned.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            synchronize();
+            assert!(through.load(Ordering::Relaxed), "it returned under a reader's guard");
+            reader.join().expect("the reader ended");
+        }
+        stop.store(true, Ordering::Relaxed);
+        busy.join().expect("the busy thread ended");
+    }
+
+    #[test]
+    #[should_panic(expected = "waits for itself")]
+    fn synchronize_refuses_a_thread_that_is_pinned() {
+        let _guard = pin();
+        synchronize();
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! An atom's index is a small number, so the registry is an array over atom indices, in chunks
 //! that come into being when an index in them is first used and then stay.
 //!
-//! A reader pins the epoch, loads the pointer and may use the table until it unpins. A table that
-//! is taken out is dropped when no reader that was pinned then is pinned any more.
+//! A reader pins the epoch, loads the pointer and may use the table until it unpins. Who takes a
+//! table out waits until no reader that was pinned then is pinned any more.
 
 use std::ptr;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub(crate) fn find(name: Term, _guard: &Guard) -> Option<&Table> {
     let cell = cell(word::atom_index(name.0) as usize)?;
     // Acquire pairs with the Release in `insert`: who sees the pointer sees the table behind it.
     let table = cell.load(Ordering::Acquire);
-    // SAFETY: the pointer came from `Arc::into_raw`, and the reference that it stands for is
-    // dropped, by `remove`, only after all guards of its time are gone.
+    // SAFETY: the pointer came from `Arc::into_raw`, and `remove` takes the reference that it
+    // stands for only when all guards of that time are gone.
     unsafe { table.as_ref() }
 }
 
@@ -103,27 +103,20 @@ fn cell_or_new(index: usize) -> Option<&'static AtomicPtr<Table>> {
     cell(index)
 }
 
-/// Takes a table out and returns it; readers that are in it just now finish in peace.
+/// Takes a table out and returns it, when no reader is in it any more: only for threads that may
+/// wait, and that are not pinned.
 pub(crate) fn remove(name: Term) -> Option<Arc<Table>> {
-    let mut names = NAMES.lock();
-    let position = names.iter().position(|&taken| taken == name)?;
-    names.swap_remove(position);
-    let cell = cell(word::atom_index(name.0) as usize)?;
-    let table = cell.swap(ptr::null_mut(), Ordering::AcqRel);
-    unsafe fn drop_reference(table: *mut ()) {
-        // SAFETY: it is the registry's own reference, which nobody reads any more.
-        drop(unsafe { Arc::from_raw(table.cast::<Table>()) });
-    }
-    let guard = epoch::pin();
-    // SAFETY: the pointer came from `Arc::into_raw` in `insert`, and `swap` gave it to us alone.
-    // One more reference is made for the caller; the registry's own is dropped after all guards.
-    let taken = unsafe {
-        Arc::increment_strong_count(table);
-        guard.retire(table.cast(), drop_reference, 0);
-        Arc::from_raw(table)
+    let table = {
+        let mut names = NAMES.lock();
+        let position = names.iter().position(|&taken| taken == name)?;
+        names.swap_remove(position);
+        let cell = cell(word::atom_index(name.0) as usize)?;
+        cell.swap(ptr::null_mut(), Ordering::AcqRel)
     };
-    guard.flush();
-    Some(taken)
+    epoch::synchronize();
+    // SAFETY: the pointer came from `Arc::into_raw` in `insert`, `swap` gave it to us alone, and
+    // everybody who had loaded it has been unpinned since.
+    Some(unsafe { Arc::from_raw(table) })
 }
 
 /// The names of all tables.

@@ -6,7 +6,7 @@ mod protocol;
 
 mod sync {
     use loom::sync::atomic::fence;
-    pub(super) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+    pub(super) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
     /// Both sides run the barrier here: what the kernel's one amounts to.
     pub(super) fn light_barrier() {
@@ -36,11 +36,47 @@ use loom::sync::Arc;
 use loom::thread;
 
 use self::protocol::{Global, Retired};
-use self::sync::{AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering};
+use self::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 unsafe fn mark_freed(data: *mut ()) {
     // SAFETY: the flags live as long as the model.
     unsafe { &*data.cast::<AtomicBool>() }.store(true, Ordering::Relaxed);
+}
+
+/// Who has found a gate open is through when the one that shut it has waited.
+#[test]
+fn nobody_is_behind_a_gate_that_was_shut_a_grace_period_ago() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
+        let global = Arc::new(Global {
+            epoch: AtomicU64::new(1),
+            participants: AtomicPtr::new(std::ptr::null_mut()),
+            waiting: Mutex::new(VecDeque::new()),
+            left: AtomicUsize::new(0),
+        });
+        let open = Arc::new(AtomicBool::new(true));
+        let done = Arc::new(AtomicU64::new(0));
+        let user = {
+            let (global, open, done) = (Arc::clone(&global), Arc::clone(&open), Arc::clone(&done));
+            thread::spawn(move || {
+                let participant = global.join();
+                participant.announce(&global);
+                if open.load(Ordering::Acquire) {
+                    done.store(1, Ordering::Relaxed);
+                }
+                participant.give_up();
+            })
+        };
+        open.store(false, Ordering::Release);
+        let end = global.end_of_grace();
+        while !global.has_come_to(end) {
+            thread::yield_now();
+        }
+        let seen = done.load(Ordering::Relaxed);
+        user.join().expect("the user ended");
+        assert_eq!(done.load(Ordering::Relaxed), seen, "somebody was still behind the gate");
+    });
 }
 
 /// A reader that holds a block it has reached never sees it freed, while a writer unlinks it,
@@ -54,6 +90,7 @@ fn a_reader_never_meets_a_freed_block() {
             epoch: AtomicU64::new(1),
             participants: AtomicPtr::new(std::ptr::null_mut()),
             waiting: Mutex::new(VecDeque::new()),
+            left: AtomicUsize::new(0),
         });
         // Leaked like the blocks of a table that are still linked: a model is short.
         let block: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
@@ -73,8 +110,10 @@ fn a_reader_never_meets_a_freed_block() {
         };
         link.store(std::ptr::null_mut(), Ordering::Release);
         let data = std::ptr::from_ref(block).cast_mut().cast();
-        global.seal(vec![Retired { data, free: mark_freed }]);
+        let batch = global.seal(vec![Retired { data, free: mark_freed }]);
+        global.leave(batch);
         for _ in 0..3 {
+            global.try_advance();
             global.collect();
         }
         reader.join().expect("the reader ended");

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::sync::{
-    AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering, heavy_barrier, light_barrier,
+    AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Mutex, Ordering, heavy_barrier, light_barrier,
 };
 
 /// Batches freed in one go, so that no caller pays for more than a few others.
@@ -44,8 +44,12 @@ pub(super) struct Global {
     pub(super) epoch: AtomicU64,
     /// The newest participant; the list only grows.
     pub(super) participants: AtomicPtr<Participant>,
-    /// Batches that wait for their epoch to pass, oldest first.
+    /// Batches that wait for their epoch to pass, oldest first: large ones, and those of threads
+    /// that have ended. The others stay with their threads, which keeps threads out of each
+    /// other's way, in here and in the allocator.
     pub(super) waiting: Mutex<VecDeque<Batch>>,
+    /// How many there are, for a look without the lock.
+    pub(super) left: AtomicUsize,
 }
 
 impl Participant {
@@ -75,13 +79,46 @@ impl Participant {
 }
 
 impl Global {
-    /// Hands blocks that one thread has retired to all, with the epoch of now.
-    pub(super) fn seal(&self, retired: Vec<Retired>) {
-        // Between the unlinking of all these and the reading of the epoch.
+    /// Gives blocks that one thread has retired the epoch of now, and drives the epoch on if it may.
+    pub(super) fn seal(&self, retired: Vec<Retired>) -> Batch {
+        let seen = self.epoch.load(Ordering::Relaxed);
+        // Between the unlinking of all these and the reading of their epoch; and between the
+        // reading of `seen` and the look at the announcements.
         heavy_barrier();
-        let mut waiting = self.waiting.lock();
         let epoch = self.epoch.load(Ordering::Relaxed);
-        waiting.push_back(Batch { epoch, retired });
+        self.advance_from(seen);
+        Batch { epoch, retired }
+    }
+
+    /// Leaves a batch to whoever comes first when its epoch has passed.
+    pub(super) fn leave(&self, batch: Batch) {
+        let mut waiting = self.waiting.lock();
+        waiting.push_back(batch);
+        self.left.store(waiting.len(), Ordering::Relaxed);
+    }
+
+    /// Frees batches that were left and whose epoch has passed, a few at a time.
+    pub(super) fn collect(&self) {
+        for _ in 0..FREED_AT_ONCE {
+            if self.left.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            let batch = {
+                let mut waiting = self.waiting.lock();
+                let passed = waiting.front().is_some_and(|batch| self.has_passed(batch));
+                let batch = if passed { waiting.pop_front() } else { None };
+                self.left.store(waiting.len(), Ordering::Relaxed);
+                batch
+            };
+            let Some(batch) = batch else { return };
+            batch.free();
+        }
+    }
+
+    /// Whether nobody can look at the blocks of a batch any more.
+    pub(super) fn has_passed(&self, batch: &Batch) -> bool {
+        // Acquire pairs with the AcqRel in `advance_from`: what readers did comes before.
+        batch.epoch + 2 <= self.epoch.load(Ordering::Acquire)
     }
 
     /// A participant for a thread that has none.
@@ -123,46 +160,57 @@ impl Global {
         }
     }
 
-    /// Advances the epoch if every pinned thread has seen the present one.
-    fn try_advance(&self) -> u64 {
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        // Between whatever was done before, and the look at the announcements.
+    /// The epoch in which nobody is pinned any more who is pinned now.
+    pub(super) fn end_of_grace(&self) -> u64 {
+        // Between what the caller did before, and the reading of the epoch.
         heavy_barrier();
+        self.epoch.load(Ordering::Relaxed) + 2
+    }
+
+    /// Whether an epoch has come; drives the epoch on if it has not.
+    pub(super) fn has_come_to(&self, epoch: u64) -> bool {
+        // Acquire pairs with the AcqRel in `advance_from`: what those did who were pinned comes
+        // before what the caller does next.
+        self.epoch.load(Ordering::Acquire) >= epoch || self.try_advance() >= epoch
+    }
+
+    /// Advances the epoch if every pinned thread has seen the present one; answers the epoch.
+    pub(super) fn try_advance(&self) -> u64 {
+        let seen = self.epoch.load(Ordering::Relaxed);
+        heavy_barrier();
+        self.advance_from(seen)
+    }
+
+    /// Advances the epoch if it is still `seen` and every pinned thread has seen it, too. The caller
+    /// ran a heavy barrier after it read `seen`: with one before only, two threads could advance
+    /// the epoch twice past a reader whose announcement neither saw.
+    fn advance_from(&self, seen: u64) -> u64 {
         let mut at = self.participants.load(Ordering::Acquire).cast_const();
         // SAFETY: participants are never freed.
         while let Some(participant) = unsafe { at.as_ref() } {
             // Acquire pairs with the Release in `withdraw`.
             let announced = participant.announced.load(Ordering::Acquire);
-            if announced & 1 == 1 && announced >> 1 != epoch {
-                return epoch;
+            if announced & 1 == 1 && announced >> 1 != seen {
+                return seen;
             }
             at = participant.next;
         }
         // Release and Acquire: a thread that frees because of this epoch comes after all that the
         // looks above have seen, on whichever thread they were made.
-        match self.epoch.compare_exchange(epoch, epoch + 1, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => epoch + 1,
+        match self.epoch.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => seen + 1,
             Err(now) => now,
         }
     }
+}
 
-    /// Frees batches whose epoch has passed, a few at a time.
-    pub(super) fn collect(&self) {
-        let epoch = self.try_advance();
-        for _ in 0..FREED_AT_ONCE {
-            let batch = {
-                let mut waiting = self.waiting.lock();
-                match waiting.front() {
-                    Some(batch) if batch.epoch + 2 <= epoch => waiting.pop_front(),
-                    _ => None,
-                }
-            };
-            let Some(batch) = batch else { return };
-            for retired in batch.retired {
-                // SAFETY: two epochs have passed since it was retired (see the module's text), and
-                // whoever retired it vouched for the call.
-                unsafe { (retired.free)(retired.data) };
-            }
+impl Batch {
+    /// Frees the blocks, whose epoch has passed.
+    pub(super) fn free(self) {
+        for retired in self.retired {
+            // SAFETY: two epochs have passed since it was retired (see the text of `epoch`), and
+            // whoever retired it vouched for the call.
+            unsafe { (retired.free)(retired.data) };
         }
     }
 }

@@ -71,27 +71,28 @@ impl Detached {
         Detached { arrays, objects }
     }
 
-    /// Frees everything when the epoch has passed.
+    /// Frees everything when the epoch has passed: much of it on a thread of its own, which waits
+    /// for that, so that the memory goes back even if nothing else is retired any more.
     pub(crate) fn retire(self) {
+        unsafe fn free(detached: *mut ()) {
+            // SAFETY: `retire` made the pointer of a box, and the epoch has passed.
+            unsafe { Box::from_raw(detached.cast::<Detached>()) }.free_here();
+        }
         if self.arrays.is_empty() {
             return;
         }
-        unsafe fn free(detached: *mut ()) {
-            // SAFETY: `retire` made the pointer of a box, and the epoch has passed.
-            unsafe { Box::from_raw(detached.cast::<Detached>()) }.free();
+        if self.objects > BACKGROUND_FROM_OBJECTS {
+            return in_background(true, move || {
+                epoch::synchronize();
+                self.free_here();
+            });
         }
-        let guard = epoch::pin();
+        let bytes = self.arrays.iter().map(|array| array.bytes() + array.record_bytes());
+        let bytes = bytes.sum::<u64>() as usize;
         let detached = Box::into_raw(Box::new(self));
         // SAFETY: the arrays are unlinked (`new`), so that nobody who is pinned from now on can
         // reach them; they are `Send`, and freed once.
-        unsafe { guard.retire(detached.cast(), free, 0) };
-        guard.flush();
-    }
-
-    /// Frees everything, on another thread where it is much. Nobody may be able to read it.
-    fn free(self) {
-        let large = self.objects > BACKGROUND_FROM_OBJECTS;
-        in_background(large, move || self.free_here());
+        unsafe { epoch::pin().retire(detached.cast(), free, bytes) };
     }
 
     fn free_here(self) {
