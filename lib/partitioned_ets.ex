@@ -119,8 +119,18 @@ defmodule PartitionedEts do
   @doc """
   Chooses the shard of a key from the sorted list of all shards.
 
-  It must give the same answer on every node. A module without it leaves the choice to the
-  library, which moves only a fair share of the keys when a node joins or leaves.
+  It must give the same answer on every node, for it is called where the operation is. The shard's
+  node has the key; the partition is a name only. When it raises, or answers what is no shard, the
+  operation raises `ArgumentError`.
+
+  When a node joins or leaves, every node calls it for each of its objects and sends those away that
+  belong elsewhere now. No acknowledged write is lost by that, but **all operations on the table
+  wait until it is done, reads too**, those on keys that do not move included. Choose the `:timeout` of
+  the table accordingly. A module without `hash/2` leaves the choice to the library, which moves only
+  a fair share of the keys, slot by slot, without such a pause.
+
+  Keys go by node in `first/1` and `next/2`. Functions that tell about slots, such as
+  `key_slot/2` and `owned_slots/1`, do not tell where a key of such a table is; `place/2` does.
   """
   @callback hash(key(), [shard(), ...]) :: shard()
 
@@ -680,4 +690,78 @@ defmodule PartitionedEts do
   """
   @spec unsubscribe(table()) :: :ok
   defdelegate unsubscribe(table), to: Cluster
+
+  ## What `:ets` has and this library does not have yet
+
+  later = [
+    {"match specifications",
+     [
+       match: 1,
+       match: 2,
+       match: 3,
+       match_delete: 2,
+       match_object: 1,
+       match_object: 2,
+       match_object: 3,
+       select: 1,
+       select: 2,
+       select: 3,
+       select_count: 2,
+       select_delete: 2,
+       select_replace: 2,
+       select_reverse: 1,
+       select_reverse: 2,
+       select_reverse: 3,
+       fun2ms: 1,
+       is_compiled_ms: 1,
+       match_spec_compile: 1,
+       match_spec_run: 2,
+       repair_continuation: 2,
+       table: 1,
+       table: 2,
+       test_ms: 2
+     ]},
+    {"tables in files",
+     [
+       file2tab: 1,
+       file2tab: 2,
+       from_dets: 2,
+       tab2file: 2,
+       tab2file: 3,
+       tabfile_info: 1,
+       to_dets: 2
+     ]},
+    {"tables without a supervisor",
+     [all: 0, give_away: 3, i: 0, i: 1, i: 2, i: 3, init_table: 2, new: 2, rename: 2, setopts: 2]},
+    {"fixed and ordered traversal",
+     [
+       first_lookup: 1,
+       last_lookup: 1,
+       next_lookup: 2,
+       prev_lookup: 2,
+       safe_fixtable: 2,
+       slot: 2
+     ]}
+  ]
+
+  for {what, functions} <- later, {name, arity} <- functions do
+    arguments =
+      if Table.takes_table?({name, arity}),
+        do: [Macro.var(:table, __MODULE__) | Macro.generate_arguments(arity - 1, __MODULE__)],
+        else: Macro.generate_arguments(arity, __MODULE__)
+
+    types = List.duplicate({:term, [], []}, arity)
+
+    @doc "Raises `ArgumentError`: #{what} come with a later version."
+    @spec unquote(name)(unquote_splicing(types)) :: no_return()
+    def unquote(name)(unquote_splicing(arguments)) do
+      _ = unquote(arguments)
+
+      raise ArgumentError,
+            unquote(
+              "PartitionedEts.#{name}/#{arity} is not there yet: " <>
+                "#{what} come with a later version"
+            )
+    end
+  end
 end

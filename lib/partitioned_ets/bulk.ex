@@ -3,7 +3,7 @@ defmodule PartitionedEts.Bulk do
   # objects are on several nodes. One message carries all objects of a node.
   @moduledoc false
 
-  alias PartitionedEts.{Call, Native}
+  alias PartitionedEts.{Call, Native, Placed}
 
   @spec insert(atom(), tuple() | [tuple()]) :: true
   def insert(table, object) when not is_list(object) do
@@ -32,17 +32,17 @@ defmodule PartitionedEts.Bulk do
 
   defp insert_groups(_table, [], _stack), do: true
 
-  defp insert_groups(table, [objects | groups], stack) do
-    case Call.outcome(table, :insert_many, {objects}) do
+  defp insert_groups(table, [{target, objects} | groups], stack) do
+    case outcome(table, target, :insert_many, {objects}) do
       {:ok, true} -> insert_groups(table, groups, stack)
-      # A slot of the group changed its node since the groups were made.
+      # What the group was made by has changed.
       {:error, :moved, _} -> insert_groups(table, groups(table, objects, stack) ++ groups, stack)
       failure -> Call.raise_failure(failure, table, stack)
     end
   end
 
-  defp insert_new_group(table, objects, {_, [_, all]} = stack) do
-    case Call.outcome(table, :insert_new_many, {objects}) do
+  defp insert_new_group(table, {target, objects}, {_, [_, all]} = stack) do
+    case outcome(table, target, :insert_new_many, {objects}) do
       {:ok, inserted} -> inserted
       {:error, :moved, _} -> insert_new(table, all)
       failure -> Call.raise_failure(failure, table, stack)
@@ -61,8 +61,8 @@ defmodule PartitionedEts.Bulk do
 
   defp insert_new_groups(_table, [], _inserted, _stack), do: true
 
-  defp insert_new_groups(table, [objects | groups], inserted, stack) do
-    case Call.outcome(table, :insert_new_many, {objects}) do
+  defp insert_new_groups(table, [{target, objects} | groups], inserted, stack) do
+    case outcome(table, target, :insert_new_many, {objects}) do
       {:ok, true} ->
         insert_new_groups(table, groups, objects ++ inserted, stack)
 
@@ -80,11 +80,11 @@ defmodule PartitionedEts.Bulk do
     end
   end
 
-  defp any_member?(table, objects, stack) do
+  defp any_member?(table, {target, objects}, stack) do
     position = Native.table_config(table).keypos - 1
     keys = Enum.map(objects, &elem(&1, position))
 
-    case Call.outcome(table, :member_many, {keys}) do
+    case outcome(table, target, :member_many, {keys}) do
       {:ok, found} ->
         Enum.any?(found)
 
@@ -96,10 +96,21 @@ defmodule PartitionedEts.Bulk do
     end
   end
 
+  # Objects that go together, and what tells where to: `{view, node}`, or nil for their slots.
   defp groups(table, objects, stack) do
-    case Native.group_by_owner(table, objects) do
-      {:ok, groups} -> Enum.map(groups, fn {_node, objects} -> objects end)
+    view = Placed.view(table)
+
+    case if(view, do: Placed.group(table, view, objects), else: group_by_owner(table, objects)) do
+      {:ok, groups} -> Enum.map(groups, fn {node, objects} -> {view && {view, node}, objects} end)
       {:badarg, _cause} = failure -> Call.raise_failure(failure, table, stack)
     end
+  end
+
+  defp group_by_owner(table, objects), do: Native.group_by_owner(table, objects)
+
+  defp outcome(table, nil, operation, arguments), do: Call.outcome(table, operation, arguments)
+
+  defp outcome(table, {view, node}, operation, arguments) do
+    Placed.ask(table, view, node, operation, arguments)
   end
 end

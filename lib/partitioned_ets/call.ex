@@ -4,7 +4,7 @@ defmodule PartitionedEts.Call do
   # message with a time-out; no process stands between.
   @moduledoc false
 
-  alias PartitionedEts.{Error, Failure, Native}
+  alias PartitionedEts.{Error, Failure, Native, Placed}
 
   @doc """
   Runs `operation` wherever its slot is served and returns its result.
@@ -32,6 +32,30 @@ defmodule PartitionedEts.Call do
   @spec outcome(atom(), atom(), tuple()) ::
           {:ok, term()} | {:badarg, atom()} | {:error, atom(), node() | nil}
   def outcome(table, operation, arguments) do
+    case Placed.view(table) do
+      nil -> outcome_by_slot(table, operation, arguments)
+      view -> Placed.outcome(table, view, operation, arguments)
+    end
+  end
+
+  @doc "One try on one node, nil for this one, that must be in a view of this version and phase."
+  @spec outcome_under(
+          atom(),
+          node() | nil,
+          {version :: pos_integer(), :open | :closed},
+          atom(),
+          tuple(),
+          non_neg_integer()
+        ) :: {:ok, term()} | {:badarg, atom()} | {:error, atom(), node() | nil}
+  def outcome_under(table, node, {version, phase}, operation, arguments, timeout) do
+    ref = make_ref()
+
+    table
+    |> Native.placed_call(node, version, phase, operation, arguments, ref, timeout)
+    |> await(ref, timeout)
+  end
+
+  defp outcome_by_slot(table, operation, arguments) do
     # The reference is made in the function that receives: only then does the receive skip the
     # messages that were in the mailbox before.
     ref = make_ref()
@@ -62,6 +86,11 @@ defmodule PartitionedEts.Call do
   @spec raise_failure(tuple(), atom(), {atom(), [term()]}) :: no_return()
   def raise_failure({:badarg, cause}, _table, {function, arguments}) do
     Failure.badarg(function, arguments, cause)
+  end
+
+  # By slot, on a table that is placed by a callback: before its first view, while it starts.
+  def raise_failure({:error, :moved, node}, table, _stack) do
+    raise Error, reason: :no_owner, table: table, node: node
   end
 
   def raise_failure({:error, reason, node}, table, _stack) do

@@ -3,7 +3,7 @@ defmodule PartitionedEts.Cluster do
   # What the facade tells about a table as a member of a cluster. Nothing here is on the road of a
   # read or a write.
 
-  alias PartitionedEts.{Departure, Error, Events, Failure, Members, Native}
+  alias PartitionedEts.{Departure, Error, Events, Failure, Members, Native, Placed, Rehash}
 
   @delete_timeout_ms 15_000
 
@@ -33,7 +33,7 @@ defmodule PartitionedEts.Cluster do
       members: nodes(table),
       partitions: config.partitions,
       distributed: config.distributed,
-      settled?: settled?(config, ownership),
+      settled?: settled?(table, config, ownership),
       refused: Map.new(Members.refused(table)),
       ownership: ownership
     }
@@ -46,7 +46,12 @@ defmodule PartitionedEts.Cluster do
   end
 
   @spec place(PartitionedEts.table(), PartitionedEts.key()) :: node() | nil
-  def place(table, key), do: slot_owner(table, key_slot(table, key))
+  def place(table, key) do
+    case Placed.view(table) do
+      nil -> slot_owner(table, key_slot(table, key))
+      view -> Placed.choose!(table, view, key)
+    end
+  end
 
   @spec owner?(PartitionedEts.table(), PartitionedEts.key()) :: boolean()
   def owner?(table, key), do: place(table, key) == node()
@@ -109,8 +114,13 @@ defmodule PartitionedEts.Cluster do
     if Node.alive?(), do: Native.slot_owner(table, slot), else: node()
   end
 
-  defp settled?(%{distributed: false}, _ownership), do: true
-  defp settled?(_config, ownership), do: ownership.settled?
+  defp settled?(table, config, ownership) do
+    cond do
+      Placed.view(table) -> Rehash.settled?(table) == true
+      config.distributed -> ownership.settled?
+      true -> true
+    end
+  end
 
   defp config!(table) do
     (is_atom(table) && Native.table_config(table)) || no_table!(table)

@@ -4,7 +4,7 @@ defmodule PartitionedEts.Departure do
   # others are told, then the memory is freed. Runs in the process that ends the table, which is
   # the owner, or a task where there is no owner any more.
 
-  alias PartitionedEts.{Events, Members, Membership, Native, Options}
+  alias PartitionedEts.{Events, Members, Membership, Native, Options, Rehash}
 
   require Logger
 
@@ -20,7 +20,9 @@ defmodule PartitionedEts.Departure do
   def run(%Options{name: table} = options) do
     # It may have been deleted under its owner's feet.
     if Native.table_config(table) && Members.nodes(table) -- [node()] != [] do
-      hand_over(table, deadline_ms(options.shutdown))
+      if Options.hash?(options),
+        do: send_away(table, deadline_ms(options.shutdown)),
+        else: hand_over(table, deadline_ms(options.shutdown))
     end
 
     drop(table)
@@ -31,6 +33,7 @@ defmodule PartitionedEts.Departure do
   def drop(table) do
     Membership.unhost(table)
     Native.table_drop(table)
+    Rehash.forget(table)
     Events.forget(table)
   end
 
@@ -39,6 +42,24 @@ defmodule PartitionedEts.Departure do
   def deadline_ms(:infinity), do: @longest_ms
   def deadline_ms(:brutal_kill), do: 0
   def deadline_ms(shutdown_ms), do: shutdown_ms - min(@margin_ms, div(shutdown_ms, 10))
+
+  # Of a table that is placed by a callback: the others place its keys without this node from now
+  # on, and wait for what it has.
+  defp send_away(_table, 0), do: :ok
+
+  defp send_away(table, deadline_ms) do
+    Membership.leaving(table)
+
+    with :timeout <- Rehash.leave(table, deadline_ms),
+         %{objects: remaining} <- Native.ownership_status(table) do
+      Logger.error(
+        "table #{inspect(table)} could not hand over all of its data before its deadline: " <>
+          "#{remaining} objects are lost with #{node()}; give it more time with :shutdown"
+      )
+    end
+
+    :ok
+  end
 
   defp hand_over(_table, 0), do: :ok
 

@@ -5,7 +5,7 @@ defmodule PartitionedEts.Events do
   # cluster together, and a callback runs in a task, away from this one.
   use GenServer
 
-  alias PartitionedEts.{Native, Options}
+  alias PartitionedEts.{Members, Native, Options, Placed, Rehash}
 
   require Logger
 
@@ -91,7 +91,7 @@ defmodule PartitionedEts.Events do
   def handle_cast({:joined, table, node}, state) do
     if calls?(table, :node_added) do
       state = follow(state, table, &%{&1 | arrived: Enum.uniq([node | &1.arrived])})
-      {:noreply, if(settled(table), do: settle(state, table), else: state)}
+      {:noreply, if(arrived?(table, node), do: settle(state, table), else: state)}
     else
       {:noreply, state}
     end
@@ -157,8 +157,17 @@ defmodule PartitionedEts.Events do
     end
   end
 
+  # A table that is placed by a callback enters the view with the node in it after this.
+  defp arrived?(table, node) do
+    settled(table) && (Placed.view(table) == nil or node in Members.nodes(table))
+  end
+
   # nil when the table is gone.
   defp settled(table) do
+    if Placed.view(table), do: Rehash.settled?(table), else: settled_by_slot(table)
+  end
+
+  defp settled_by_slot(table) do
     with %{} <- Native.table_config(table),
          %{settled?: settled?} <- Native.ownership_status(table) do
       settled?

@@ -22,10 +22,27 @@ defmodule PartitionedEts.Members do
   @spec refused(atom()) :: [{node(), String.t()}]
   def refused(table), do: row(table, 3)
 
-  @spec put(atom(), [{node(), pos_integer()}], [{node(), String.t()}]) :: :ok
-  def put(table, weights, refused) do
-    :ets.insert(__MODULE__, {table, Enum.sort(weights), Enum.sort(refused)})
-    :ok
+  # The nodes of a table that is placed by a callback that do not count as its members any more,
+  # but may still have objects of it.
+  @spec leaving(atom()) :: [node()]
+  def leaving(table), do: row(table, 4)
+
+  # Of a table that is placed by a callback: which start of the table it is that a node is a member
+  # with, sorted by node.
+  @spec instances(atom()) :: [{node(), integer()}]
+  def instances(table), do: row(table, 5)
+
+  # Whether that was news.
+  @spec put(atom(), [{node(), pos_integer()}], [{node(), String.t()}], [node()], [
+          {node(), integer()}
+        ]) :: boolean()
+  def put(table, weights, refused, leaving \\ [], instances \\ []) do
+    row =
+      {table, Enum.sort(weights), Enum.sort(refused), Enum.sort(leaving), Enum.sort(instances)}
+
+    news? = :ets.lookup(__MODULE__, table) != [row]
+    if news?, do: :ets.insert(__MODULE__, row)
+    news?
   end
 
   @spec delete(atom()) :: :ok

@@ -16,7 +16,7 @@ defmodule PartitionedEts.Membership do
   # other decides after it has seen this one's decision; both founding it is impossible.
   use GenServer
 
-  alias PartitionedEts.{Events, Members, Native, Options}
+  alias PartitionedEts.{Events, Members, Native, Options, Rehash}
 
   require Logger
 
@@ -31,7 +31,8 @@ defmodule PartitionedEts.Membership do
   @retry_ms 1_000
 
   # A table of this node.
-  #   status: :starting until its role is decided, :founding until it exists, :hosted
+  #   status: :starting until its role is decided, :founding until it exists, :hosted; :leaving when
+  #     it is placed by a callback and its keys are to go to the other nodes
   #   terms: what a peer must agree with, and the weight
   #   caller: who waits, for its role or for the peers to know
   #   owner_monitor: of its owner, while it is not hosted
@@ -78,6 +79,15 @@ defmodule PartitionedEts.Membership do
   # The table exists. Returns when the peers know. Called by each new owner of a table.
   @spec hosted(atom()) :: :ok
   def hosted(table), do: GenServer.call(__MODULE__, {:hosted, table}, :infinity)
+
+  # The keys of a table that is placed by a callback are to go to the other nodes.
+  @spec leaving(atom()) :: :ok
+  def leaving(table) do
+    GenServer.call(__MODULE__, {:leaving, table}, @patience_ms)
+  catch
+    # Nobody can be told.
+    :exit, _reason -> :ok
+  end
 
   # The table is about to be deleted; whatever could be handed over has been.
   @spec unhost(atom()) :: :ok
@@ -136,6 +146,15 @@ defmodule PartitionedEts.Membership do
           nil ->
             {:reply, :ok, state}
         end
+    end
+  end
+
+  def handle_call({:leaving, table}, _from, state) do
+    if is_map_key(state.tables, table) do
+      state = put_in(state.tables[table].status, :leaving)
+      {:reply, :ok, state |> announce() |> settle()}
+    else
+      {:reply, :ok, state}
     end
   end
 
@@ -375,7 +394,8 @@ defmodule PartitionedEts.Membership do
     })
   end
 
-  # What two nodes must agree on to share a table, and the weight, which may differ.
+  # What two nodes must agree on to share a table, and the weight, which may differ, as does the
+  # instance: one start of the table, told from an earlier one of the node.
   defp terms(%Options{} = options) do
     %{
       slots: @slots,
@@ -383,7 +403,8 @@ defmodule PartitionedEts.Membership do
       type: options.type,
       keypos: options.keypos,
       placement: if(Options.hash?(options), do: options.callbacks, else: :weighted),
-      partitions: options.partitions
+      partitions: options.partitions,
+      instance: System.os_time(:nanosecond)
     }
   end
 
@@ -446,14 +467,17 @@ defmodule PartitionedEts.Membership do
   end
 
   defp publish(state) do
-    for {table, %Hosted{status: :hosted, terms: mine}} <- state.tables, reduce: state do
+    for {table, %Hosted{status: status, terms: mine}} <- state.tables,
+        status in [:hosted, :leaving],
+        reduce: state do
       state ->
         refused = refused(state, table, mine)
-
-        weights =
-          for {{^table, node}, {_cnode, weight}} <- state.joined, do: {node, weight}
-
-        Members.put(table, [{node(), mine.partitions} | weights], refused)
+        {members, leaving} = members(state, table, mine)
+        members = if status == :hosted, do: [{node(), mine} | members], else: members
+        weights = for {node, terms} <- members, do: {node, terms.partitions}
+        instances = for {node, %{instance: instance}} <- members, do: {node, instance}
+        news? = Members.put(table, weights, refused, leaving, instances)
+        if news? and mine.placement != :weighted, do: Rehash.changed(table)
 
         Enum.reduce(refused, state, fn {node, difference}, state ->
           complain(
@@ -463,6 +487,23 @@ defmodule PartitionedEts.Membership do
           )
         end)
     end
+  end
+
+  # The other nodes that count as members, with their terms, and those that are leaving.
+  defp members(state, table, %{placement: :weighted}) do
+    {for({{^table, node}, {_cnode, weight}} <- state.joined, do: {node, %{partitions: weight}}),
+     []}
+  end
+
+  # All nodes must come to the same list, whether or not their C-nodes are connected by now.
+  defp members(state, table, mine) do
+    peers =
+      for {node, %Peer{status: status, tables: %{^table => theirs}}} <- state.peers,
+          status in [:known, :absent] and difference(mine, theirs) == nil,
+          do: {node, theirs}
+
+    {for({node, %{status: :hosted} = theirs} <- peers, do: {node, theirs}),
+     for({node, %{status: :leaving}} <- peers, do: node)}
   end
 
   defp refused(state, table, mine) do

@@ -12,7 +12,7 @@ defmodule PartitionedEts.Native do
   @on_load :load
 
   # The library answers the same number, so that a stale build fails with a sentence.
-  @abi 1
+  @abi 2
 
   @doc false
   def load do
@@ -51,6 +51,17 @@ defmodule PartitionedEts.Native do
   def call_start(_table, _operation, _arguments, _ref, _timeout_ms), do: stub()
   def call_node(_table, _node, _operation, _arguments, _ref, _timeout_ms), do: stub()
   def call_cancel(_call_id), do: stub()
+
+  # Tables whose keys are placed by a callback. `placed_call/8` is answered like `call_node/6`; the
+  # operation is carried out where the view has this version and is `:open`, or `:closed`, when
+  # `:insert_many` keeps what is there. `view_close/2` returns when no operation of an earlier view
+  # is being carried out. `view_state/1`: `{version, open?}`, nil for other tables.
+  def placed_call(_table, _node, _version, _phase, _operation, _arguments, _ref, _timeout_ms),
+    do: stub()
+
+  def view_close(_name, _version), do: stub()
+  def view_open(_name, _version), do: stub()
+  def view_state(_name), do: stub()
 
   # The life of tables.
   def table_new(_name, _config), do: stub()

@@ -5,7 +5,7 @@ defmodule PartitionedEts.Owner do
   # reads and writes.
   use GenServer
 
-  alias PartitionedEts.{Departure, Error, Keeper, Membership, Native, Options}
+  alias PartitionedEts.{Departure, Error, Keeper, Membership, Native, Options, Rehash}
 
   @spec start_link(Options.t()) :: GenServer.on_start()
   def start_link(%Options{name: table} = options) do
@@ -55,7 +55,9 @@ defmodule PartitionedEts.Owner do
 
   defp take(%Options{name: table} = options) do
     with :ok <- Native.table_attach(table, self()) do
-      if options.distributed, do: Membership.hosted(table), else: :ok
+      if options.distributed, do: Membership.hosted(table)
+      # Its members are known now.
+      if Options.hash?(options), do: Rehash.host(table), else: :ok
     end
   end
 
@@ -75,7 +77,12 @@ defmodule PartitionedEts.Owner do
   end
 
   defp role(%Options{distributed: false}), do: :founder
-  defp role(%Options{} = options), do: Membership.host(options)
+
+  defp role(%Options{} = options) do
+    role = Membership.host(options)
+    # In the core a table that is placed by a callback is alone: its slots stay where they are.
+    if Options.hash?(options), do: :founder, else: role
+  end
 
   defp find(%Options{name: table} = options, previous) do
     case difference(options, previous) do

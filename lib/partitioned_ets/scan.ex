@@ -4,7 +4,7 @@ defmodule PartitionedEts.Scan do
   # then asked for on its own, an operation that waits for the slot as any other does.
   @moduledoc false
 
-  alias PartitionedEts.{Call, Failure, Native}
+  alias PartitionedEts.{Call, Failure, Native, Placed, PlacedScan}
 
   @slots 4096
   # Where a slot's scan starts: hashes are never 0.
@@ -23,20 +23,34 @@ defmodule PartitionedEts.Scan do
 
   @spec delete_all(atom()) :: true
   def delete_all(table) do
-    visit(table, true, &delete_slots/5, {:delete_all_objects, [table]})
+    if Placed.view(table),
+      do: PlacedScan.delete_all(table),
+      else: visit(table, true, &delete_slots/5, {:delete_all_objects, [table]})
   end
 
   @doc "Number of objects and bytes, over all nodes; zero when the table is not there."
   @spec count(atom()) :: {non_neg_integer(), non_neg_integer()}
-  def count(table), do: visit(table, {0, 0}, &count_slots/5, {:info, [table]})
+  def count(table) do
+    if Placed.view(table),
+      do: PlacedScan.count(table),
+      else: visit(table, {0, 0}, &count_slots/5, {:info, [table]})
+  end
 
   @spec first(atom(), atom()) :: term()
-  def first(table, function), do: first_from(table, 0, {function, [table]})
+  def first(table, function) do
+    if Placed.view(table),
+      do: PlacedScan.first(table, function),
+      else: first_from(table, 0, {function, [table]})
+  end
 
   @spec next(atom(), term(), atom()) :: term()
   def next(table, key, function) do
-    stack = {function, [table, key]}
-    follow(table, Call.run(table, :next_after, {key}, stack), stack)
+    if Placed.view(table) do
+      PlacedScan.next(table, key, function)
+    else
+      stack = {function, [table, key]}
+      follow(table, Call.run(table, :next_after, {key}, stack), stack)
+    end
   end
 
   defp first_from(_table, @slots, _stack), do: :"$end_of_table"
@@ -49,7 +63,9 @@ defmodule PartitionedEts.Scan do
   defp follow(table, {:continue, slot}, stack), do: first_from(table, slot, stack)
 
   defp chunks(table, acc, chunk, stack) do
-    visit(table, acc, &scan_slots(&1, &2, &3, &4, &5, chunk), stack)
+    if Placed.view(table),
+      do: table |> PlacedScan.chunks(stack) |> List.foldr(acc, chunk),
+      else: visit(table, acc, &scan_slots(&1, &2, &3, &4, &5, chunk), stack)
   end
 
   # Calls `visitor.(table, target, slots, acc, stack)` for the slots of each node, then for each

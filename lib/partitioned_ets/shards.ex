@@ -15,9 +15,13 @@ defmodule PartitionedEts.Shards do
 
   # All shards of a table, sorted, the same on every member.
   @spec all(atom()) :: [PartitionedEts.shard()]
-  def all(table) do
+  def all(table), do: of(table, Members.weights(table))
+
+  # The same for nodes with these numbers of partitions.
+  @spec of(atom(), [{node(), pos_integer()}]) :: [PartitionedEts.shard()]
+  def of(table, weights) do
     shards =
-      for {node, partitions} <- Members.weights(table),
+      for {node, partitions} <- weights,
           partition <- partition_tables(table, partitions),
           do: {node, partition}
 
@@ -25,9 +29,16 @@ defmodule PartitionedEts.Shards do
   end
 
   # What `hash/2` answers where nobody overrides it: the shard where the library itself puts the
-  # key, the partitions of a node being contiguous ranges of slots.
+  # key, the partitions of a node being contiguous ranges of slots. A module that calls it from a
+  # `hash/2` of its own gets what follows from the shards alone, and moves few keys when they change.
   @spec default(atom(), term(), [PartitionedEts.shard(), ...]) :: PartitionedEts.shard()
   def default(table, key, shards) do
+    if Native.view_state(table),
+      do: Enum.max_by(shards, &:erlang.phash2({key, &1})),
+      else: by_slot(table, key, shards)
+  end
+
+  defp by_slot(table, key, shards) do
     slot = Native.key_slot(table, key)
     owner = Native.slot_owner(table, slot) || node()
 

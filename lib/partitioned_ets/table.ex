@@ -15,6 +15,7 @@ defmodule PartitionedEts.Table do
     file2tab: 1,
     file2tab: 2,
     fun2ms: 1,
+    i: 0,
     is_compiled_ms: 1,
     match: 1,
     match_object: 1,
@@ -29,11 +30,15 @@ defmodule PartitionedEts.Table do
     test_ms: 2
   ]
 
+  # Whether a function of the facade takes a table.
+  @spec takes_table?({atom(), arity()}) :: boolean()
+  def takes_table?(function), do: function not in @without_table
+
   # The functions of the facade that take a table, with the table's place among the arguments.
   @spec functions() :: [{atom(), arity(), position :: non_neg_integer()}]
   def functions do
     for {name, arity} = function <- PartitionedEts.__info__(:functions),
-        function not in @without_table,
+        takes_table?(function),
         not match?("__" <> _, Atom.to_string(name)),
         do: {name, arity, Map.get(@table_position, function, 0)}
   end

@@ -17,6 +17,8 @@ defmodule PartitionedEts.TableTest do
 
     assert Enum.sort(takes_table) == Enum.sort(Table.functions())
 
+    Code.ensure_loaded!(Plain)
+
     for {name, arity, _} <- Table.functions() do
       assert function_exported?(Plain, name, arity - 1), "#{name}/#{arity - 1} is missing"
     end

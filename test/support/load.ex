@@ -71,4 +71,19 @@ defmodule PartitionedEts.Test.Load do
     {:slots, slots} = PartitionedEts.Test.Cluster.until(heard)
     slots
   end
+
+  @doc "The keys that this node has in its own memory, of a table that is placed by a callback."
+  @spec stored(atom()) :: [term()]
+  def stored(table), do: stored(table, Enum.to_list(0..4095), 0, [])
+
+  defp stored(_table, [], _from, keys), do: keys
+
+  defp stored(table, slots, from, keys) do
+    view = PartitionedEts.Placed.view(table)
+
+    {:ok, {objects, visited, from, []}} =
+      PartitionedEts.Placed.ask(table, view, node(), :scan_slots, {slots, from})
+
+    stored(table, Enum.drop(slots, visited), from, Enum.map(objects, &elem(&1, 0)) ++ keys)
+  end
 end

@@ -42,3 +42,22 @@ defmodule PartitionedEts.Test.Custom do
   @impl true
   def node_added(_node), do: :added
 end
+
+defmodule PartitionedEts.Test.Modulo do
+  @moduledoc "A callback module that places keys so that most of them move with each change."
+
+  @behaviour PartitionedEts
+
+  @impl true
+  def hash(:raises, _shards), do: raise("no place for this key")
+  def hash(:nowhere, _shards), do: :nowhere
+  # Raises as soon as there is more than one node.
+  def hash({:alone, _}, [{_node, _partition} = shard]), do: shard
+  def hash(key, shards), do: Enum.at(shards, :erlang.phash2(key, length(shards)))
+
+  @impl true
+  def node_added(node), do: PartitionedEts.Test.Callbacks.node_added(node)
+
+  @impl true
+  def node_removed(node), do: PartitionedEts.Test.Callbacks.node_removed(node)
+end

@@ -2,6 +2,7 @@
 //!
 //! * [`Hosted`]: one table: its objects, its ownership machine, and the effects of that
 //! * [`Work`]: an operation on its way to the node that serves its slot
+//! * [`Under`]: what an operation says about the view of a table that is placed by a callback
 //! * [`Sink`]: what the embedding library does with answers and notices
 //! * [`wire`]: the bytes between nodes
 //!
@@ -11,6 +12,7 @@ mod hosted;
 mod peers;
 mod sink;
 mod transfer;
+mod view;
 mod waiter;
 pub mod wire;
 mod work;
@@ -28,6 +30,7 @@ use pets_core::table::op::OpCode;
 pub use hosted::{Hosted, Settings};
 pub use sink::{Failure, Happened, Outcome, Reason, Sink};
 pub use transfer::Figures;
+pub use view::{NO_VERSION, Phase, Under};
 pub use work::Work;
 
 use crate::{
@@ -149,9 +152,7 @@ impl<S: Sink> Hosting<S> {
     pub fn forget(self: &Arc<Self>, name: &str) -> Option<Arc<Hosted<S>>> {
         let (_, table) = self.tables.remove_sync(name)?;
         table.close();
-        for work in table.parked.take_all() {
-            self.dispatch(work);
-        }
+        table.retry_parked(self);
         Some(table)
     }
 
@@ -160,11 +161,15 @@ impl<S: Sink> Hosting<S> {
     /// Carries an operation out wherever its slot is. The outcome is delivered, to the caller that
     /// is made by `caller`, before or after this returns, unless the call is cancelled.
     ///
-    /// With `node` the operation is for that node, whatever slots it owns.
+    /// With `node` the operation is for that node, whatever slots it owns. An operation on a table
+    /// that is placed by a callback says `under` which view its node was chosen; without a node it
+    /// is for this one.
+    #[expect(clippy::too_many_arguments, reason = "these are what makes an operation")]
     pub fn submit(
         self: &Arc<Self>,
         table: &Arc<Hosted<S>>,
         node: Option<NodeName>,
+        under: Option<Under>,
         op: OpCode,
         args: Vec<u64>,
         patience: Duration,
@@ -179,6 +184,7 @@ impl<S: Sink> Hosting<S> {
             origin: Origin::Local(id),
             deadline: Instant::now() + patience,
             addressed: node,
+            under,
             hops: 0,
         });
         CallNumber(id)
@@ -264,15 +270,14 @@ impl<S: Sink> Hosting<S> {
         for table in self.all_tables() {
             table.event(self, Event::Tick);
             // Time-outs, and second thoughts about where a slot may be served.
-            for work in table.parked.take_all() {
-                self.dispatch(work);
-            }
+            table.retry_parked(self);
         }
     }
 
     // Members.
 
-    /// A node hosts the same table, and its C-node is `cnode`.
+    /// A node hosts the same table, and its C-node is `cnode`. The machine of a table that is
+    /// placed by a callback does not hear of it: there every node serves every slot.
     pub fn member_up(
         self: &Arc<Self>,
         table: &Arc<Hosted<S>>,
@@ -282,7 +287,9 @@ impl<S: Sink> Hosting<S> {
     ) {
         let Some(own) = self.cnode() else { return };
         self.peers.add(&node, cnode, &own);
-        table.event(self, Event::MemberUp { node, weight });
+        if !table.placed_by_callback() {
+            table.event(self, Event::MemberUp { node, weight });
+        }
     }
 
     /// A node is down, with all its tables.

@@ -416,7 +416,9 @@ impl Table {
     ///
     /// The memory goes back when the last `Arc` is dropped, wherever that is.
     pub fn dismantle_in_background(table: Arc<Self>) {
-        reclaim::in_background(true, move || drop(table));
+        if let Err(table) = reclaim::in_background(table, drop) {
+            drop(table);
+        }
     }
 }
 

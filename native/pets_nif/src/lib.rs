@@ -33,7 +33,7 @@ use crate::table::Table;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What `PartitionedEts.Native` passes to `load`; changes whenever the functions do.
-const ABI: i64 = 1;
+const ABI: i64 = 2;
 
 static HOSTING: OnceLock<Arc<Hosting<Sink>>> = OnceLock::new();
 

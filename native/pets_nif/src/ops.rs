@@ -6,3 +6,4 @@ pub(crate) mod debug;
 pub(crate) mod key;
 pub(crate) mod lifecycle;
 pub(crate) mod node;
+pub(crate) mod placed;

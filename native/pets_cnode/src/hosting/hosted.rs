@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use pets_core::epoch;
 use pets_core::ownership::{Config, Effect, Event, Machine, Message, Role, Status};
 use pets_core::placement::{Epoch, NodeName, Routes, Slot};
 use pets_core::table::op::{OpCode, Slots, slots_of};
@@ -14,6 +15,7 @@ use pets_core::table::{SlotState, Table};
 use super::Hosting;
 use super::sink::{Happened, Sink};
 use super::transfer::{Figures, Transfers};
+use super::view::{NotNow, Under, View};
 use super::wire::{self, Batch};
 use super::work::Parked;
 
@@ -26,7 +28,8 @@ pub struct Settings {
     pub partitions: u32,
     /// Whether other nodes are known to have the table.
     pub role: Role,
-    /// Whether a callback of the user places the keys, so that operations from Elixir go there.
+    /// Whether a callback of the user places the keys. Every slot is then served by every node, and
+    /// a view (see [`Under`]) says when.
     pub placed_by_callback: bool,
 }
 
@@ -46,6 +49,8 @@ pub struct Hosted<S: Sink> {
     started: Instant,
     pub(super) parked: Parked<S>,
     pub(super) transfers: Transfers,
+    /// Of a table whose keys are placed by a callback; of others it is never asked.
+    view: View,
     /// Set when the table is taken away; operations that are parked then fail.
     closed: AtomicBool,
 }
@@ -69,6 +74,7 @@ impl<S: Sink> Hosted<S> {
             started: Instant::now(),
             parked: Parked::new(),
             transfers: Transfers::new(),
+            view: View::new(),
             closed: AtomicBool::new(false),
             settings,
         };
@@ -101,6 +107,49 @@ impl<S: Sink> Hosted<S> {
     #[inline]
     pub fn placed_by_callback(&self) -> bool {
         self.settings.placed_by_callback
+    }
+
+    /// The view that a placed table is in.
+    pub fn view(&self) -> Under {
+        self.view.get()
+    }
+
+    /// Runs an operation on a placed table now, if its view is the one that is needed: the view
+    /// does not change before `work` returns, which must not wait for anything.
+    pub fn run_under<R>(&self, under: Under, work: impl FnOnce() -> R) -> Option<R> {
+        self.try_under(under, work).ok()
+    }
+
+    pub(super) fn try_under<R>(&self, under: Under, work: impl FnOnce() -> R) -> Result<R, NotNow> {
+        let guard = epoch::pin();
+        self.view.admits(under, &guard)?;
+        Ok(work())
+    }
+
+    /// Enters a view, closed. On return no operation of an earlier one is being carried out.
+    ///
+    /// # Panics
+    /// If the calling thread is pinned.
+    pub fn close_view(self: &Arc<Self>, hosting: &Arc<Hosting<S>>, version: u64) {
+        self.view.close(version);
+        self.retry_parked(hosting);
+    }
+
+    /// Opens a view if it is still the present one, and says whether it is.
+    ///
+    /// # Panics
+    /// If the calling thread is pinned.
+    pub fn open_view(self: &Arc<Self>, hosting: &Arc<Hosting<S>>, version: u64) -> bool {
+        let is_present = self.view.open(version);
+        self.retry_parked(hosting);
+        is_present
+    }
+
+    /// Tries everything that is parked once more.
+    pub(super) fn retry_parked(&self, hosting: &Arc<Hosting<S>>) {
+        for work in self.parked.take_all() {
+            hosting.dispatch(work);
+        }
     }
 
     /// The owner of a slot, as far as this node knows.

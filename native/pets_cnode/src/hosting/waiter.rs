@@ -102,6 +102,7 @@ impl<S: Sink> Hosting<S> {
             origin: Origin::Erlang(waiter),
             deadline: Instant::now() + PATIENCE,
             addressed: None,
+            under: None,
             hops: 0,
         });
     }

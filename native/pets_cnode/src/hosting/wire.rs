@@ -5,9 +5,11 @@
 //!
 //! | message | bytes |
 //! | --- | --- |
-//! | request | table, operation, flags, 4 bytes of milliseconds to go, arguments (a tuple) |
+//! | request | table, operation, flags, 4 bytes of milliseconds to go, `version`, arguments |
 //! | reply | status, then what the status has |
 //! | cast | table, kind, then what the kind has |
+//!
+//! Arguments are a tuple; `version` is that of a view (see [`Under`]) in 8 bytes, where the flags say so.
 //!
 //! A table is the length of its name in one byte and the name in UTF-8 (at most 255 bytes).
 //! Numbers are big-endian.
@@ -18,6 +20,7 @@ use pets_core::table::op::{Cause, OpCode};
 use pets_core::term::etf::{self, EncodeError, Limits};
 
 use super::sink::Reason;
+use super::view::{Phase, Under};
 
 /// A peer sent bytes that make no sense.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,8 @@ pub struct Request<'a> {
     pub op: OpCode,
     /// The operation is for this node, whatever slots it owns.
     pub addressed: bool,
+    /// The view under which the node was chosen, for a placed table.
+    pub under: Option<Under>,
     /// How long the caller still waits.
     pub time_left_ms: u32,
     /// The arguments in external format.
@@ -102,6 +107,10 @@ pub enum Entry {
 }
 
 const FLAG_ADDRESSED: u8 = 1;
+/// A version follows.
+const FLAG_UNDER: u8 = 2;
+/// The view of that version has to be closed.
+const FLAG_CLOSED: u8 = 4;
 
 const DONE: u8 = 0;
 const BAD_ARGUMENT: u8 = 1;
@@ -137,13 +146,22 @@ pub fn write_request(
     table: &str,
     op: OpCode,
     addressed: bool,
+    under: Option<Under>,
     time_left_ms: u32,
     args: &[u64],
 ) -> Result<(), EncodeError> {
     write_name(out, table);
     out.push(op as u8);
-    out.push(if addressed { FLAG_ADDRESSED } else { 0 });
+    let phase = match under {
+        None => 0,
+        Some(Under { phase: Phase::Open, .. }) => FLAG_UNDER,
+        Some(Under { phase: Phase::Closed, .. }) => FLAG_UNDER | FLAG_CLOSED,
+    };
+    out.push(phase | if addressed { FLAG_ADDRESSED } else { 0 });
     out.extend(time_left_ms.to_be_bytes());
+    if let Some(under) = under {
+        out.extend(under.version.to_be_bytes());
+    }
     etf::encode(args, out)
 }
 
@@ -154,12 +172,21 @@ pub fn write_request(
 pub fn read_request(bytes: &[u8]) -> Result<Request<'_>, Malformed> {
     let (table, rest) = read_name(bytes)?;
     let ([op, flags], rest) = split(rest)?;
-    let (time_left, args) = split(rest)?;
+    let (time_left, rest) = split(rest)?;
+    let (under, args) = if flags & FLAG_UNDER == 0 {
+        (None, rest)
+    } else {
+        let (version, rest) = split(rest)?;
+        let closed = flags & FLAG_CLOSED != 0;
+        let phase = if closed { Phase::Closed } else { Phase::Open };
+        (Some(Under { version: u64::from_be_bytes(version), phase }), rest)
+    };
     let op = OpCode::try_from(op).map_err(|_| Malformed("an operation that is not known here"))?;
     Ok(Request {
         table,
         op,
         addressed: flags & FLAG_ADDRESSED != 0,
+        under,
         time_left_ms: u32::from_be_bytes(time_left),
         args,
     })
@@ -353,5 +380,41 @@ fn split<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), Malformed> {
     match bytes.split_first_chunk::<N>() {
         Some((head, rest)) => Ok((*head, rest)),
         None => Err(Malformed("cut off")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pets_core::term::word;
+
+    use super::*;
+
+    #[test]
+    fn a_request_comes_back_as_it_was_written() {
+        let phases = [Phase::Open, Phase::Closed];
+        let unders = phases.map(|phase| Some(Under { version: (1 << 58) - 1, phase }));
+        for under in unders.into_iter().chain([None]) {
+            for addressed in [false, true] {
+                let mut bytes = Vec::new();
+                let args = [word::header(word::Kind::Tuple, 1), word::small(5)];
+                write_request(&mut bytes, "t", OpCode::Lookup, addressed, under, 9, &args)
+                    .expect("the arguments fit");
+                let request = read_request(&bytes).expect("it was written here");
+                assert_eq!((request.table, request.op), ("t", OpCode::Lookup));
+                assert_eq!((request.addressed, request.under), (addressed, under));
+                assert_eq!(request.time_left_ms, 9);
+                let mut read = Vec::new();
+                etf::decode(request.args, &mut read, &Limits::default()).expect("a term");
+                assert_eq!(read, args);
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_without_its_version_is_refused() {
+        let mut bytes = Vec::new();
+        write_name(&mut bytes, "t");
+        bytes.extend([OpCode::Lookup as u8, FLAG_UNDER, 0, 0, 0, 9, 1, 2, 3]);
+        assert!(read_request(&bytes).is_err());
     }
 }

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pets_core::placement::{NodeName, Slot};
-use pets_core::table::op::{OpCode, OpError, execute};
-use pets_core::table::{Unserved, Why};
-use pets_core::term::etf;
+use pets_core::table::op::{Cause, OpCode, OpError, execute};
+use pets_core::table::{Object, Table, Unserved, Why};
+use pets_core::term::{etf, walk, word};
 
 use super::sink::{Failure, Outcome, Reason, Sink};
+use super::view::{NotNow, Phase, Under};
 use super::wire::{self, Reply};
 use super::{Hosted, Hosting, Waiter};
 use crate::{CallError, CallId, Replier};
@@ -35,6 +36,10 @@ pub struct Work<S: Sink> {
     pub(super) deadline: Instant,
     /// For a certain node, whatever slots it owns: never parked, never sent on.
     pub(super) addressed: Option<NodeName>,
+    /// What the node must find, on a table that is placed by a callback. Such an operation is
+    /// parked where its view is not there.
+    pub(super) under: Option<Under>,
+    /// How often it was sent on; of an operation under a view, whether it has met another one.
     pub(super) hops: u32,
 }
 
@@ -108,18 +113,56 @@ impl<S: Sink> Parked<S> {
 enum Tried {
     /// The result is in the buffer.
     Done,
-    BadArgument(pets_core::table::op::Cause),
+    BadArgument(Cause),
     TooLarge,
     Unserved(Unserved),
+    NotNow(NotNow),
 }
 
 fn attempt<S: Sink>(work: &Work<S>, result: &mut Vec<u64>) -> Tried {
-    match execute(work.table.core(), work.op, &work.args, result) {
+    let Some(under) = work.under else { return attempt_now(work, result) };
+    match work.table.try_under(under, || attempt_now(work, result)) {
+        Ok(tried) => tried,
+        Err(not_now) => Tried::NotNow(not_now),
+    }
+}
+
+fn attempt_now<S: Sink>(work: &Work<S>, result: &mut Vec<u64>) -> Tried {
+    let core = work.table.core();
+    let executed = match (work.op, work.under) {
+        (OpCode::InsertMany, Some(Under { phase: Phase::Closed, .. })) => {
+            merge(core, &work.args, result)
+        }
+        _ => execute(core, work.op, &work.args, result),
+    };
+    match executed {
         Ok(()) => Tried::Done,
         Err(OpError::BadArgument(cause)) => Tried::BadArgument(cause),
         Err(OpError::TooLarge) => Tried::TooLarge,
         Err(OpError::Unserved(unserved)) => Tried::Unserved(unserved),
     }
+}
+
+/// Takes in objects that move here: those whose key is not here yet. An object that is sent again,
+/// because the sender has missed an answer, meets itself.
+fn merge(table: &Table, args: &[u64], result: &mut Vec<u64>) -> Result<(), OpError> {
+    const BAD_ARGUMENT: OpError = OpError::BadArgument(Cause::None);
+    let objects = match walk::arity(args) {
+        Some(1) => &args[1..],
+        _ => return Err(BAD_ARGUMENT),
+    };
+    if objects[0] != word::NIL
+        && !matches!(word::split_header(objects[0]), Some((word::Kind::List, _)))
+    {
+        return Err(BAD_ARGUMENT);
+    }
+    let mut inserted = 0;
+    for object in walk::Elements::of(objects) {
+        let object = Object::new(object, table.keypos())?;
+        inserted += i64::from(table.insert_new(&object)?);
+    }
+    result.push(word::small(inserted));
+    Ok(())
 }
 
 impl<S: Sink> Hosting<S> {
@@ -136,14 +179,27 @@ impl<S: Sink> Hosting<S> {
             if Instant::now() >= work.deadline {
                 return self.fail(work, Reason::Timeout, None);
             }
+            let table = Arc::clone(&work.table);
+            if work.under.is_none() && table.placed_by_callback() {
+                // From somebody who does not know how this table is placed.
+                return self.fail(work, Reason::Moved, Some(self.node_name()));
+            }
+            let seen = table.parked.changes();
             if let Some(node) = &work.addressed
                 && *node != self.node_name()
             {
+                if let Some(under) = work.under
+                    && (table.view().version != under.version || table.is_closed())
+                {
+                    match self.wait_for_view(&table, work, NotNow::OtherVersion, seen) {
+                        None => return,
+                        Some(again) => work = again,
+                    }
+                    continue;
+                }
                 let node = node.clone();
                 return self.request(&node, work);
             }
-            let table = Arc::clone(&work.table);
-            let seen = table.parked.changes();
             result.clear();
             let unserved = match attempt(&work, &mut result) {
                 Tried::Done => return self.answer(work.origin, Outcome::Done(&result)),
@@ -152,6 +208,13 @@ impl<S: Sink> Hosting<S> {
                 }
                 Tried::TooLarge => return self.fail(work, Reason::TooLarge, None),
                 Tried::Unserved(unserved) => unserved,
+                Tried::NotNow(why) => match self.wait_for_view(&table, work, why, seen) {
+                    None => return,
+                    Some(again) => {
+                        work = again;
+                        continue;
+                    }
+                },
             };
             if table.is_closed() {
                 return self.fail(work, Reason::NoTable, Some(self.node_name()));
@@ -181,6 +244,30 @@ impl<S: Sink> Hosting<S> {
         }
     }
 
+    /// Parks an operation whose view is not there until the view changes; `seen` as for
+    /// [`Parked::park`]. One that has waited and meets another view than its own once more fails:
+    /// its caller has to choose the node again.
+    #[must_use]
+    fn wait_for_view(
+        &self,
+        table: &Hosted<S>,
+        mut work: Work<S>,
+        why: NotNow,
+        seen: u64,
+    ) -> Option<Work<S>> {
+        let failure = match why {
+            _ if table.is_closed() => Some(Reason::NoTable),
+            NotNow::OtherVersion if work.hops > 0 => Some(Reason::Moved),
+            NotNow::OtherVersion | NotNow::OtherPhase => None,
+        };
+        if let Some(reason) = failure {
+            self.fail(work, reason, Some(self.node_name()));
+            return None;
+        }
+        work.hops = u32::from(why == NotNow::OtherVersion);
+        table.parked.park(Slot::of(0), work, seen)
+    }
+
     /// Sends an operation to a node.
     fn request(self: &Arc<Self>, node: &NodeName, work: Work<S>) {
         let Some((cnode, peer)) = self.connection(node) else {
@@ -191,7 +278,9 @@ impl<S: Sink> Hosting<S> {
         let mut body = Vec::with_capacity(64 + 8 * work.args.len());
         let addressed = work.addressed.is_some();
         let name = work.table.name();
-        let written = wire::write_request(&mut body, name, work.op, addressed, left_ms, &work.args);
+        let under = work.under;
+        let written =
+            wire::write_request(&mut body, name, work.op, addressed, under, left_ms, &work.args);
         if written.is_err() || body.len() > wire::LONGEST_REQUEST {
             return self.fail(work, Reason::TooLarge, None);
         }
@@ -213,7 +302,8 @@ impl<S: Sink> Hosting<S> {
     /// There is no way to the node now: an operation for just this node fails, another one waits
     /// until somebody else serves its slot.
     fn unreachable(self: &Arc<Self>, work: Work<S>, node: &NodeName) {
-        if work.addressed.is_some() {
+        // Under a view it waits for a way, or for another view.
+        if work.addressed.is_some() && work.under.is_none() {
             return self.fail(work, Reason::NotConnected, Some(node.clone()));
         }
         self.wait_for_slot(work);
@@ -304,6 +394,7 @@ impl<S: Sink> Hosting<S> {
             origin: Origin::Peer(replier),
             deadline: Instant::now() + patience,
             addressed: request.addressed.then(|| self.node_name()),
+            under: request.under,
             hops: 0,
         });
     }

@@ -4,6 +4,10 @@
 //! when everybody who was pinned at that time is no longer (see [`crate::epoch`]).
 
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::thread;
+
+use parking_lot::Mutex;
 
 use super::cells::Array;
 use super::record::{Block, Record};
@@ -74,18 +78,26 @@ impl Detached {
     /// Frees everything when the epoch has passed: much of it on a thread of its own, which waits
     /// for that, so that the memory goes back even if nothing else is retired any more.
     pub(crate) fn retire(self) {
-        unsafe fn free(detached: *mut ()) {
-            // SAFETY: `retire` made the pointer of a box, and the epoch has passed.
-            unsafe { Box::from_raw(detached.cast::<Detached>()) }.free_here();
-        }
         if self.arrays.is_empty() {
             return;
         }
-        if self.objects > BACKGROUND_FROM_OBJECTS {
-            return in_background(true, move || {
-                epoch::synchronize();
-                self.free_here();
-            });
+        if self.objects <= BACKGROUND_FROM_OBJECTS {
+            return self.retire_here();
+        }
+        // This thread may be pinned, and cannot wait: without another one it retires as usual.
+        let free = |detached: Detached| {
+            epoch::synchronize();
+            detached.free_here();
+        };
+        if let Err(detached) = in_background(self, free) {
+            detached.retire_here();
+        }
+    }
+
+    fn retire_here(self) {
+        unsafe fn free(detached: *mut ()) {
+            // SAFETY: `retire_here` made the pointer of a box, and the epoch has passed.
+            unsafe { Box::from_raw(detached.cast::<Detached>()) }.free_here();
         }
         let bytes = self.arrays.iter().map(|array| array.bytes() + array.record_bytes());
         let bytes = bytes.sum::<u64>() as usize;
@@ -103,22 +115,19 @@ impl Detached {
     }
 }
 
-/// Runs `work` on a thread of its own where `large` says so and a thread can be had.
-pub(crate) fn in_background(large: bool, work: impl FnOnce() + Send + 'static) {
-    if !large {
-        return work();
-    }
-    // The slot between the two threads keeps the work when no thread could be started.
-    let work = std::sync::Arc::new(parking_lot::Mutex::new(Some(work)));
-    let theirs = std::sync::Arc::clone(&work);
+/// Runs `work` with a value on a thread of its own; gives the value back where no thread can be had.
+pub(crate) fn in_background<T: Send + 'static>(value: T, work: fn(T)) -> Result<(), T> {
+    // Held by both threads, because a thread that could not be started keeps what it was given.
+    let value = Arc::new(Mutex::new(Some(value)));
+    let theirs = Arc::clone(&value);
     let run = move || {
-        if let Some(work) = theirs.lock().take() {
-            work();
+        let value = theirs.lock().take();
+        if let Some(value) = value {
+            work(value);
         }
     };
-    if std::thread::Builder::new().name("pets_reclaim".into()).spawn(run).is_err()
-        && let Some(work) = work.lock().take()
-    {
-        work();
+    match thread::Builder::new().name("pets_reclaim".into()).spawn(run) {
+        Ok(_) => Ok(()),
+        Err(_) => value.lock().take().map_or(Ok(()), Err),
     }
 }

@@ -71,7 +71,7 @@ fn submit(
     let caller = Caller::new(env, reference);
     let patience = Duration::from_millis(patience);
     let CallNumber(number) =
-        sending(env, || hosting().submit(table.hosted(), node, op, words, patience, caller));
+        sending(env, || hosting().submit(table.hosted(), node, None, op, words, patience, caller));
     env.integer(number as i64).into()
 }
 
