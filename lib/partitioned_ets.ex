@@ -545,13 +545,13 @@ defmodule PartitionedEts do
       3
   """
   @spec foldl((object(), acc -> acc), acc, table()) :: acc when acc: term()
-  def foldl(function, acc, table) when is_function(function, 2) do
+  def foldl(function, acc, table) do
     Scan.reduce(table, acc, function, {:foldl, [function, acc, table]})
   end
 
   @doc "Does what `foldl/3` does: the order of this type of table has no direction."
   @spec foldr((object(), acc -> acc), acc, table()) :: acc when acc: term()
-  def foldr(function, acc, table) when is_function(function, 2) do
+  def foldr(function, acc, table) do
     Scan.reduce(table, acc, function, {:foldr, [function, acc, table]})
   end
 

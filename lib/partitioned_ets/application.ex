@@ -4,7 +4,7 @@ defmodule PartitionedEts.Application do
   # whose owner died. A table itself lives in its user's supervision tree.
   use Application
 
-  alias PartitionedEts.{Departure, Native, Supervisor}
+  alias PartitionedEts.{Departure, Native, Supervisor, Owner}
 
   @impl true
   def start(_type, _args) do
@@ -18,19 +18,29 @@ defmodule PartitionedEts.Application do
   # the processes that takes are still there.
   @impl true
   def prep_stop(state) do
-    definitions =
+    tables =
       for table <- Native.table_names(),
           %{definition: definition} <- [Native.table_config(table)],
-          do: definition
+          do: {definition, Native.table_info(table, :owner)}
 
+    # It is not there when the application ends because its processes kept crashing.
+    if Process.whereis(PartitionedEts.Tasks), do: depart(Enum.map(tables, &elem(&1, 0)))
+
+    # A VM that stops ends the owners by itself, each in its turn.
+    unless match?({:stopping, _}, :init.get_status()) do
+      for {_, owner} <- tables, is_pid(owner), do: Owner.application_stopped(owner)
+    end
+
+    state
+  end
+
+  defp depart(definitions) do
     PartitionedEts.Tasks
     |> Task.Supervisor.async_stream_nolink(definitions, Departure, :run, [],
       max_concurrency: max(length(definitions), 1),
       timeout: :infinity
     )
     |> Stream.run()
-
-    state
   end
 
   @impl true

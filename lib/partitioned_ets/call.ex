@@ -93,6 +93,11 @@ defmodule PartitionedEts.Call do
     raise Error, reason: :no_owner, table: table, node: node
   end
 
+  # The table was stopped here while the operation waited.
+  def raise_failure({:error, :no_table, node}, _table, {function, arguments})
+      when node == node(),
+      do: Failure.badarg(function, arguments, :id)
+
   def raise_failure({:error, reason, node}, table, _stack) do
     raise Error, reason: reason, table: table, node: node
   end

@@ -70,7 +70,7 @@ defmodule PartitionedEts.Cluster do
 
   @spec await_settled(PartitionedEts.table(), timeout()) :: :ok
   def await_settled(table, timeout) do
-    if not (timeout == :infinity or (is_integer(timeout) and timeout >= 0)) do
+    if not (timeout == :infinity or timeout in 0..0xFFFFFFFF) do
       raise ArgumentError,
             "expected the timeout to be milliseconds or :infinity, got: #{inspect(timeout)} " <>
               "(in PartitionedEts.await_settled/2)"

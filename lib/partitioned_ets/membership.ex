@@ -617,7 +617,11 @@ defmodule PartitionedEts.Membership do
     if Node.alive?(), do: start_cnode(state, cnode_config()), else: state
   end
 
-  defp start_cnode(state), do: state
+  # The cookie may have been set after the node got its name, as it usually is.
+  defp start_cnode(state) do
+    Native.node_set_cookie(Atom.to_string(Node.get_cookie()))
+    state
+  end
 
   defp start_cnode(state, config) do
     Native.node_log_to(self())

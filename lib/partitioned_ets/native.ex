@@ -98,6 +98,7 @@ defmodule PartitionedEts.Native do
   def node_info, do: stub()
   # The process that gets `{:pets_log, level, text}`.
   def node_log_to(_pid), do: stub()
+  def node_set_cookie(_cookie), do: stub()
 
   # For tests: a panic in the library reaches the caller as an error, terms survive the round trip.
   def debug_panic, do: stub()

@@ -37,7 +37,7 @@ defmodule PartitionedEts.Options do
       doc: "Whether the table is shared with connected nodes that host it too."
     ],
     timeout: [
-      type: :pos_integer,
+      type: :milliseconds,
       default: 5_000,
       doc: "How long, in milliseconds, an operation waits for another node."
     ],
@@ -183,8 +183,9 @@ defmodule PartitionedEts.Options do
     do: "at most #{@slots}, the number of slots"
 
   defp check(:partitions, _value), do: "a positive integer"
-  defp check(:pos_integer, n) when is_integer(n) and n > 0, do: :ok
-  defp check(:pos_integer, _value), do: "a positive integer"
+  # What a receive can wait for.
+  defp check(:milliseconds, n) when n in 1..0xFFFFFFFF, do: :ok
+  defp check(:milliseconds, _value), do: "milliseconds from 1 to 4,294,967,295"
   defp check(:boolean, value) when is_boolean(value), do: :ok
   defp check(:boolean, _value), do: "a boolean"
   defp check(:module, module) when is_atom(module) and not is_boolean(module), do: :ok
@@ -228,7 +229,8 @@ defmodule PartitionedEts.Options do
     )
   end
 
-  defp table_opt({:keypos, n}, {type, _keypos}, _caller) when is_integer(n) and n > 0,
+  # A tuple has at most 2^24 - 1 elements.
+  defp table_opt({:keypos, n}, {type, _keypos}, _caller) when n in 1..0xFFFFFF,
     do: {type, n}
 
   defp table_opt({:keypos, n}, _acc, caller) do

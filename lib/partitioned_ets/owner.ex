@@ -30,12 +30,24 @@ defmodule PartitionedEts.Owner do
     end
   end
 
+  # The application is stopped under its users: the table is gone, and what stays would stand for
+  # nothing.
+  @spec application_stopped(pid()) :: :ok
+  def application_stopped(owner), do: GenServer.cast(owner, :application_stopped)
+
+  @impl true
+  def handle_cast(:application_stopped, _options) do
+    {:stop, {:shutdown, :application_stopped}, nil}
+  end
+
   @impl true
   def handle_info(_message, options), do: {:noreply, options}
 
   # Any other reason is a crash of this process or of its supervisor: what starts next is to find
   # the table.
   @impl true
+  def terminate(_reason, nil), do: :ok
+
   def terminate(reason, options) do
     if orderly?(reason), do: Departure.run(options), else: :ok
   end

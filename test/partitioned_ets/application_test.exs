@@ -57,7 +57,23 @@ defmodule PartitionedEts.ApplicationTest do
     assert call(node, Native, :table_names, []) == []
     assert call(node, Native, :node_info, []) == nil
     assert {:error, %ArgumentError{}} = rescued(node, :lookup, [:kept, 1])
-    stop_table(node, owner)
+    # Its supervisor may start it again when the application is there again.
+    until(fn -> not call(node, Process, :alive?, [owner]) end)
+  end
+
+  test "a cookie that is set after the C-node has started is the one that counts" do
+    a = start_node()
+    b = start_node(distributed: false)
+    {:ok, _} = call(b, Node, :start, [:"cookie-#{System.pid()}@127.0.0.1", :longnames])
+    for node <- [a, b], do: {:ok, _} = start_table(node, name: :late_cookie)
+    assert %{} = call(b, Native, :node_info, [])
+
+    true = call(b, Node, :set_cookie, [Node.get_cookie()])
+    true = call(b, Node, :connect, [a.name])
+    until(fn -> length(table(b, :members, [:late_cookie])) == 2 end)
+    for node <- [a, b], do: :ok = table(node, :await_settled, [:late_cookie, 10_000])
+    assert table(a, :insert, [:late_cookie, for(key <- 1..100, do: {key, key})])
+    assert table(b, :info, [:late_cookie, :size]) == 100
   end
 
   test "a table cannot be started while the application is stopped" do

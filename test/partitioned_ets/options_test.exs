@@ -49,7 +49,7 @@ defmodule PartitionedEts.OptionsTest do
              "expected :partitions to be at most 4096, the number of slots, got: 5000 #{in_start}"
 
     assert refused(distributed: nil) =~ "expected :distributed to be a boolean, got: nil"
-    assert refused(timeout: :infinity) =~ "expected :timeout to be a positive integer"
+    assert refused(timeout: :infinity) =~ "expected :timeout to be milliseconds from 1 to"
     assert refused(shutdown: -1) =~ "to be milliseconds, :infinity or :brutal_kill, got: -1"
     assert refused(name: "t") =~ "expected :name to be an atom that names the table"
     assert refused(name: nil) =~ "expected :name to be an atom that names the table, got: nil"

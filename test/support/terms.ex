@@ -74,7 +74,8 @@ defmodule PartitionedEts.Test.Terms do
   defp leaf(9), do: :rand.bytes(Enum.random([0, 7, 8, 9, 63, 64, 65, 300]))
   defp leaf(10), do: bits(:rand.uniform(30))
   defp leaf(11), do: self()
-  defp leaf(12), do: make_ref()
+  # An ordinary reference, and one that carries the pid of its process.
+  defp leaf(12), do: Enum.random([make_ref(), :erlang.alias()])
   defp leaf(13), do: Enum.random([[], {}, %{}, "", <<>>])
 
   defp leaf(14),

@@ -68,7 +68,8 @@ async fn attempt<H: Handler>(
         .await
         .map_err(|error| LinkError::Unreachable(error.to_string()))?;
     stream.set_nodelay(true).map_err(|error| LinkError::Unreachable(error.to_string()))?;
-    let stream = handshake::connect(stream, shared.local.clone(), &config.cookie, peer)
+    let cookie = shared.cookie();
+    let stream = handshake::connect(stream, shared.local.clone(), &cookie, peer)
         .await
         .map_err(|reason| LinkError::Unreachable(format!("handshake: {reason}")))?;
     let (reader, mut writer) = stream.into_split();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use erl_dist::node::LocalNode;
 use futures::FutureExt;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
@@ -44,6 +44,8 @@ const EPMD_RETRY: Duration = Duration::from_secs(1);
 /// What all links of a node share.
 pub(crate) struct Shared<H: Handler> {
     pub(crate) config: Config,
+    /// What the next handshake proves; the configured one until it is set.
+    cookie: RwLock<String>,
     pub(crate) name: PeerName,
     /// What this node says in handshakes.
     pub(crate) local: LocalNode,
@@ -64,6 +66,10 @@ pub(crate) struct Shared<H: Handler> {
 }
 
 impl<H: Handler> Shared<H> {
+    pub(crate) fn cookie(&self) -> String {
+        self.cookie.read().clone()
+    }
+
     /// Starts a task that [`Node::stop`] waits for; false when the node is stopping.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
         let Some(alive) = self.alive.lock().clone() else { return false };
@@ -151,6 +157,7 @@ impl<H: Handler> Node<H> {
             ..config
         };
         let shared = Arc::new(Shared {
+            cookie: RwLock::new(config.cookie.clone()),
             config,
             name,
             local,
@@ -175,6 +182,11 @@ impl<H: Handler> Node<H> {
     /// The node's own name.
     pub fn name(&self) -> &PeerName {
         &self.shared.name
+    }
+
+    /// Changes the cookie for all handshakes from now on; links that stand are not touched.
+    pub fn set_cookie(&self, cookie: &str) {
+        *self.shared.cookie.write() = cookie.to_owned();
     }
 
     /// Where the node accepts connections.

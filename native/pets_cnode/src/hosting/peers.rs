@@ -27,7 +27,13 @@ struct Peer {
     stream: Stream,
     /// A cast that is arriving in parts.
     parts: Vec<u8>,
+    /// Calls of [`Peers::reconnect`] to be let pass, and how many it will be after the next attempt.
+    rest: u32,
+    next_rest: u32,
 }
+
+/// The longest rest between two attempts to connect, in calls of [`Peers::reconnect`].
+const LONGEST_REST: u32 = 32;
 
 /// Which directions of the link to a C-node stand.
 #[derive(Clone, Copy, Default)]
@@ -114,7 +120,13 @@ impl Peers {
         let (queue, waiting) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(DATA_BYTES));
         via.runtime().spawn(carry(Arc::clone(via), cnode.clone(), waiting, Arc::clone(&room)));
-        let peer = Peer { cnode: cnode.clone(), stream: Stream { queue, room }, parts: Vec::new() };
+        let peer = Peer {
+            cnode: cnode.clone(),
+            stream: Stream { queue, room },
+            parts: Vec::new(),
+            rest: 1,
+            next_rest: 1,
+        };
         peer.stream.send(wire::open_cast());
         peers.insert(node.clone(), peer);
     }
@@ -175,10 +187,16 @@ impl Peers {
 
     /// Tries to connect to the peers without a standing link again.
     pub(super) fn reconnect(&self) {
-        let known = self.known.lock();
-        for peer in known.by_node.values() {
-            if !known.links.get(&peer.cnode).is_some_and(|link| link.outgoing) {
+        let Known { by_node, links } = &mut *self.known.lock();
+        for peer in by_node.values_mut() {
+            if links.get(&peer.cnode).is_some_and(|link| link.outgoing) {
+                (peer.rest, peer.next_rest) = (0, 1);
+            } else if peer.rest > 0 {
+                peer.rest -= 1;
+            } else {
                 peer.stream.send(wire::open_cast());
+                peer.rest = peer.next_rest;
+                peer.next_rest = (2 * peer.next_rest).min(LONGEST_REST);
             }
         }
     }

@@ -64,7 +64,7 @@ impl Default for Limits {
             retry: Duration::from_secs(1),
             backoff: Duration::from_millis(100),
             grace: Duration::from_millis(500),
-            patience: Duration::from_secs(10),
+            patience: Duration::from_secs(2),
         }
     }
 }

@@ -334,7 +334,7 @@ fn payload_is_canonical(kind: Kind, count: u64, payload: &[u64]) -> bool {
         Kind::Pid => count == 4 && word::is_atom(payload[0]),
         Kind::Port => count == 3 && word::is_atom(payload[0]),
         Kind::Reference => {
-            (3..=7).contains(&count) && (word::is_atom(payload[0]) || payload[0] == word::NIL)
+            matches!(count, 5 | 7) && (word::is_atom(payload[0]) || payload[0] == word::NIL)
         }
         Kind::Fun => word::is_atom(payload[0]),
         Kind::Export => count == 3 && word::is_atom(payload[0]) && word::is_atom(payload[1]),

@@ -48,8 +48,8 @@ pub enum Kind {
     /// A port of another node. Count: 3 words: node (atom word), creation, id.
     Port = 11,
     /// A reference. Count: 2 + n words: node (atom word, or `[]` for this node), creation (0 for
-    /// this node), then n (3 to 5) 32-bit identifiers, one in each word, in the order of
-    /// `NEWER_REFERENCE_EXT`; a fourth and fifth one only up to the last that is not 0.
+    /// this node), then n (3, or 5 as in aliases) 32-bit identifiers, one in each word, in the order
+    /// of `NEWER_REFERENCE_EXT`; those of other nodes have 5 only where the last two are not both 0.
     Reference = 12,
     /// A local fun. Count: free variables. 6 words follow: module (atom word), arity, index,
     /// upper and lower half of the 128-bit unique value (big-endian halves), `old_index << 32 |

@@ -323,7 +323,7 @@ pub(crate) fn leaf() -> impl Strategy<Value = Term> {
         1 => (node(), 0u64..3).prop_map(|(node, id)| Term::Port(node, id)),
         1 => (node(), prop::collection::vec(1u32..3, 3))
             .prop_map(|(node, ids)| Term::Reference(node, ids)),
-        1 => (("[ab]@h", 1u32..3), prop::collection::vec(1u32..3, 4..6))
+        1 => (("[ab]@h", 1u32..3), prop::collection::vec(1u32..3, 5))
             .prop_map(|(node, ids)| Term::Reference(Some(node), ids)),
         1 => (atom(), atom(), 0u8..3).prop_map(|(m, f, a)| Term::Export(m, f, a)),
         1 => ("[ab]", 0u32..3, 0u32..300).prop_map(|(m, i, u)| Term::Fun(m, i, u, Vec::new())),

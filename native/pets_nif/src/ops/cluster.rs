@@ -111,6 +111,27 @@ fn slots_by_owner(env: Env, args: &[Term]) -> Term {
     env.list(&pairs)
 }
 
+/// Words of objects that travel in one message: about 32 MB, half of what a frame takes.
+const WORDS_PER_MESSAGE: usize = 4 << 20;
+
+/// Objects of one owner, in as many parts as there have to be, each with its words.
+#[derive(Default)]
+struct Group {
+    parts: Vec<(Vec<Term>, usize)>,
+}
+
+impl Group {
+    fn push(&mut self, object: Term, words: usize, travels: bool) {
+        match self.parts.last_mut() {
+            Some((objects, sum)) if !travels || *sum + words <= WORDS_PER_MESSAGE => {
+                objects.push(object);
+                *sum += words;
+            }
+            _ => self.parts.push((vec![object], words)),
+        }
+    }
+}
+
 /// `name, objects`: `{:ok, [{node | nil, objects}]}` or `{:badarg, cause}`. The objects of a node
 /// keep their order.
 fn group_by_owner(env: Env, args: &[Term]) -> Answer {
@@ -119,7 +140,8 @@ fn group_by_owner(env: Env, args: &[Term]) -> Answer {
     let Some(table) = registry::get(args[0]) else {
         return badarg(if word::is_atom(args[0].0) { atoms.id } else { atoms.r#type });
     };
-    let mut groups: BTreeMap<Option<NodeName>, Vec<Term>> = BTreeMap::new();
+    let own = hosting().node_name();
+    let mut groups: BTreeMap<Option<NodeName>, Group> = BTreeMap::new();
     let mut rest = args[1];
     let mut words = Vec::new();
     while let Some((object, tail)) = env.list_cell(rest) {
@@ -130,15 +152,18 @@ fn group_by_owner(env: Env, args: &[Term]) -> Answer {
         let Ok(object_words) = Object::new(&words, table.keypos()) else {
             return badarg(atoms.none);
         };
-        groups.entry(table.hosted().owner(object_words.slot())).or_default().push(object);
+        let owner = table.hosted().owner(object_words.slot());
+        let travels = owner.as_ref() != Some(&own);
+        groups.entry(owner).or_default().push(object, words.len(), travels);
         rest = tail;
     }
     if rest.0 != word::NIL {
         return badarg(atoms.none);
     }
     let groups: Vec<_> = groups
-        .into_iter()
-        .map(|(owner, objects)| env.tuple(&[node_atom(env, owner.as_ref()), env.list(&objects)]))
+        .iter()
+        .flat_map(|(owner, group)| group.parts.iter().map(move |(objects, _)| (owner, objects)))
+        .map(|(owner, objects)| env.tuple(&[node_atom(env, owner.as_ref()), env.list(objects)]))
         .collect();
     env.tuple(&[atoms.ok, env.list(&groups)]).into()
 }

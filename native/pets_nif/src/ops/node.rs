@@ -19,6 +19,7 @@ nifs! {
     node_stop/0 as dirty => stop;
     node_info/0 => info;
     node_log_to/1 => log_to;
+    node_set_cookie/1 => set_cookie;
 }
 
 /// `config`: `:ok` or `{:error, text}`.
@@ -55,6 +56,17 @@ fn stop(env: Env, _args: &[Term]) -> Term {
 fn log_to(env: Env, args: &[Term]) -> Term {
     let Some(pid) = env.local_pid(args[0]) else { return env.bad_argument() };
     hosting().sink().set_logger(pid);
+    atoms::get().ok
+}
+
+/// What handshakes prove from now on, a binary.
+fn set_cookie(env: Env, args: &[Term]) -> Term {
+    let cookie = env.binary_bytes(args[0]).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    match (cookie, hosting().cnode()) {
+        (Some(cookie), Some(node)) => node.set_cookie(cookie),
+        (Some(_), None) => {}
+        (None, _) => return env.bad_argument(),
+    }
     atoms::get().ok
 }
 

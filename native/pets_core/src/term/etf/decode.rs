@@ -537,16 +537,17 @@ impl Decoder<'_, '_> {
                 *id = self.input.u32()?;
             }
         }
-        // References that differ only in zeroes at their end are the same to the VM; its own
-        // have three numbers at least.
-        while count > 3 && ids[count - 1] == 0 {
-            count -= 1;
-        }
-        count = count.max(3);
         let local = self.is_this_node(node, creation);
         if local && ids[0] >= 1 << 18 {
             return Err(DecodeError::Identifier);
         }
+        // The VM makes references of three numbers and, for aliases, of five, of which the last
+        // ones may be zeroes. Those of other nodes are the same to it if they differ only in zeroes
+        // at their end.
+        while !local && count > 3 && ids[count - 1] == 0 {
+            count -= 1;
+        }
+        count = if count > 3 { 5 } else { 3 };
         let (node, creation) = if local { (word::NIL, 0) } else { (node, creation) };
         self.out.push(word::header(Kind::Reference, 2 + count as u64));
         self.out.extend([node, creation.into()]);
