@@ -24,6 +24,7 @@
 //! of the keys. It does not depend on the size of the table or on its history, so that a traversal
 //! can go on in another process, on another node, or after the table has grown.
 
+mod blocks;
 mod cells;
 mod handoff;
 mod lock;

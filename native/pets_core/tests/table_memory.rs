@@ -50,10 +50,15 @@ fn insert(table: &Table, key: i64, size: usize) {
     table.insert(&Object::new(&words, 1).unwrap()).unwrap();
 }
 
+/// What the thread may keep of freed blocks for the next objects: 512 of each of the lengths from 2
+/// to 8 words, and the lists of them.
+const KEPT: usize = 512 * (35 + 7) * 8;
+
 fn assert_true(table: &Table, before: usize) {
     collect();
     let (said, real) = (table.memory_bytes() as f64, (allocated() - before) as f64);
-    assert!((said - real).abs() <= 0.05 * real, "{said} bytes, but {real} are allocated");
+    let tolerance = 0.05 * real + KEPT as f64;
+    assert!((said - real).abs() <= tolerance, "{said} bytes, but {real} are allocated");
 }
 
 #[test]
@@ -62,7 +67,7 @@ fn memory_is_told_truly_and_comes_back() {
     let before = allocated();
     let table = Arc::new(Table::new(1, SlotState::Owned));
     assert_true(&table, before);
-    let rows = 100_000;
+    let rows = 400_000;
     for key in 0..rows {
         insert(&table, key, (key % 7) as usize);
     }
@@ -96,7 +101,7 @@ fn memory_is_told_truly_and_comes_back() {
         insert(&table, key, 1);
     }
     Table::dismantle_in_background(table);
-    while allocated() > before + 64 * 1024 {
+    while allocated() > before + KEPT + 64 * 1024 {
         collect();
         std::thread::yield_now();
     }

@@ -28,10 +28,6 @@ use crate::raw::{Env, Term};
 use crate::sink::Sink;
 use crate::table::Table;
 
-/// Objects are allocated by one scheduler and freed by another all the time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What `PartitionedEts.Native` passes to `load`; changes whenever the functions do.
 const ABI: i64 = 2;
 

@@ -15,11 +15,11 @@
 //! that change it could see the first as it was and the second as it became, which together may
 //! never have been the object. Immediates only, so that no reader ever sees two structures.
 
-use std::alloc::{self, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
 
+use super::blocks;
 use super::sync::{AtomicU64, Ordering};
 use crate::term::walk::Layout;
 use crate::term::word::{self, Kind};
@@ -54,11 +54,7 @@ impl Block {
     /// `words` must be an encoded tuple that [`super::Object::new`] accepted.
     pub(crate) fn allocate(words: &[u64]) -> NonNull<Block> {
         debug_assert_eq!(words[0] & !ARITY_BITS, word::header(Kind::Tuple, 0));
-        let layout = layout(words.len());
-        // SAFETY: the layout has at least one word, the first one of a tuple.
-        let Some(start) = NonNull::new(unsafe { alloc(layout) }.cast::<AtomicU64>()) else {
-            handle_alloc_error(layout)
-        };
+        let start = blocks::allocate(words.len());
         let first = (words[0] & ARITY_BITS) | ((words.len() as u64) << LENGTH_SHIFT);
         // SAFETY: `start` has room for `words.len()` words, and nobody else knows of it yet.
         unsafe {
@@ -77,13 +73,9 @@ impl Block {
     pub(crate) unsafe fn free(block: NonNull<Block>) {
         // SAFETY: the caller owns the block, so it is still allocated.
         let length = unsafe { Record::new(block) }.len();
-        // SAFETY: `allocate` used the same layout for the same length, which never changes.
-        unsafe { dealloc(block.as_ptr().cast(), layout(length)) }
+        // SAFETY: `allocate` asked for the same length, which never changes.
+        unsafe { blocks::free(block.cast(), length) }
     }
-}
-
-fn layout(length: usize) -> alloc::Layout {
-    alloc::Layout::array::<AtomicU64>(length).expect("lengths are below 2^32 words")
 }
 
 impl<'g> Record<'g> {
