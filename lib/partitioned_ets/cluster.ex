@@ -25,7 +25,8 @@ defmodule PartitionedEts.Cluster do
   @spec status(PartitionedEts.table()) :: map()
   def status(table) do
     config = config!(table)
-    ownership = Native.ownership_status(table)
+    # It may be stopped between the two.
+    ownership = Native.ownership_status(table) || no_table!(table)
 
     %{
       table: table,

@@ -74,4 +74,47 @@ defmodule PartitionedEts.OwnerTest do
       PartitionedEts.child_spec([])
     end
   end
+
+  test "whoever asks about a table that is just being stopped gets an ArgumentError, and nothing else" do
+    options = [name: :asked_to_the_end, table_opts: [:named_table, :public]]
+
+    questions = [
+      &PartitionedEts.status/1,
+      &PartitionedEts.members/1,
+      &PartitionedEts.owned_slots/1,
+      &PartitionedEts.place(&1, :key),
+      &PartitionedEts.info/1,
+      &PartitionedEts.tab2list/1,
+      &PartitionedEts.insert(&1, [{1, 1}, {2, 2}]),
+      &PartitionedEts.update_counter(&1, :key, 1, {:key, 0})
+    ]
+
+    asking =
+      for question <- questions do
+        Task.async(fn -> ask_until_stopped(question, :asked_to_the_end) end)
+      end
+
+    for _ <- 1..100 do
+      {:ok, owner} = PartitionedEts.start_link(options)
+      :ok = GenServer.stop(owner)
+    end
+
+    for %Task{pid: pid} <- asking, do: send(pid, :stop)
+    assert Enum.uniq(Task.await_many(asking)) == [:ok]
+  end
+
+  defp ask_until_stopped(question, table) do
+    receive do
+      :stop -> :ok
+    after
+      0 ->
+        try do
+          question.(table)
+        rescue
+          ArgumentError -> :not_there
+        end
+
+        ask_until_stopped(question, table)
+    end
+  end
 end
