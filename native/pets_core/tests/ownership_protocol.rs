@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use pets_core::ownership::{
-    Body, Claims, Config, Effect, Event, Heard, Lineage, Machine, Message, Notice, Origin, Role,
-    Run, SlotSet, TransferId,
+    Body, Claims, Config, Effect, Event, Heard, Limits, Lineage, Machine, Message, Notice, Origin,
+    Role, Run, SlotSet, TransferId,
 };
 use pets_core::placement::{Epoch, NodeName, SLOTS, Slot};
 
@@ -194,9 +194,9 @@ fn a_joiner_owns_nothing_until_it_is_granted() {
 #[test]
 fn a_joiner_that_nobody_answers_founds_the_table_in_the_end() {
     let mut node = Node::new("a", Role::Joiner, 4, 64);
-    node.tick(Duration::from_secs(9));
+    node.tick(Limits::default().patience - Duration::from_millis(100));
     assert_eq!(node.take(), []);
-    node.tick(Duration::from_secs(2));
+    node.tick(Duration::from_millis(200));
     let effects = node.take();
     assert_eq!(effects.iter().filter(|e| matches!(e, Effect::AdoptEmpty { .. })).count(), 4);
     assert!(!effects.iter().any(|e| matches!(e, Effect::Notify(Notice::Lost(_)))));
@@ -584,7 +584,7 @@ fn nothing_is_claimed_while_somebody_is_known_only_by_name() {
     node.hear("a", body);
     // The survey begins anew when the members change.
     node.handle(Event::MemberDown { node: "a".into() });
-    node.tick(Duration::from_secs(9));
+    node.tick(Limits::default().patience - Duration::from_millis(100));
     assert_eq!(surveys(&mut node), None);
     node.handle(Event::MemberUp { node: "s".into(), weight: 8 });
     node.hear("s", claims(vec![], true));
