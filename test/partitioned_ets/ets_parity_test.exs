@@ -10,11 +10,7 @@ defmodule PartitionedEts.EtsParityTest do
   @programs 300
   @calls 120
 
-  setup do
-    seed = System.get_env("PETS_SEED", "#{System.unique_integer([:positive])}")
-    :rand.seed(:exsss, String.to_integer(seed))
-    %{repeat: "repeat with PETS_SEED=#{seed} mix test #{Path.relative_to_cwd(__ENV__.file)}"}
-  end
+  setup do: %{repeat: Terms.seed(__ENV__.file)}
 
   for {partitions, keypos} <- [{1, 1}, {8, 1}, {3, 2}] do
     @tag timeout: 180_000

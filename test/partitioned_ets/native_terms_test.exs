@@ -12,11 +12,7 @@ defmodule PartitionedEts.NativeTermsTest do
   @pairs 200_000
   @depth 100_000
 
-  setup do
-    seed = System.get_env("PETS_SEED", "#{System.unique_integer([:positive])}")
-    :rand.seed(:exsss, String.to_integer(seed))
-    %{repeat: "repeat with PETS_SEED=#{seed} mix test #{Path.relative_to_cwd(__ENV__.file)}"}
-  end
+  setup do: %{repeat: Terms.seed(__ENV__.file)}
 
   @tag timeout: 300_000
   test "a million random terms survive the round trip", %{repeat: repeat} do

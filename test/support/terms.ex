@@ -7,6 +7,17 @@ defmodule PartitionedEts.Test.Terms do
 
   @atoms [:a, :b, :ok, :"", :"with space", :ångström, :漢字, true, false, nil, :a_longer_atom_name]
 
+  @doc """
+  Seeds the process's random state, from `PETS_SEED` where that is set; returns the command that
+  repeats the tests of `file` with the same terms.
+  """
+  @spec seed(Path.t()) :: String.t()
+  def seed(file) do
+    seed = System.get_env("PETS_SEED", "#{System.unique_integer([:positive])}")
+    :rand.seed(:exsss, String.to_integer(seed))
+    "repeat with PETS_SEED=#{seed} mix test #{Path.relative_to_cwd(file)}"
+  end
+
   @doc "A random term; `size` bounds how large it gets."
   @spec term(non_neg_integer()) :: term()
   def term(size \\ 6)

@@ -43,18 +43,23 @@ unsafe fn mark_freed(data: *mut ()) {
     unsafe { &*data.cast::<AtomicBool>() }.store(true, Ordering::Relaxed);
 }
 
+/// A state of its own for each run of a model.
+fn global() -> Global {
+    Global {
+        epoch: AtomicU64::new(1),
+        participants: AtomicPtr::new(std::ptr::null_mut()),
+        waiting: Mutex::new(VecDeque::new()),
+        left: AtomicUsize::new(0),
+    }
+}
+
 /// Who has found a gate open is through when the one that shut it has waited.
 #[test]
 fn nobody_is_behind_a_gate_that_was_shut_a_grace_period_ago() {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(|| {
-        let global = Arc::new(Global {
-            epoch: AtomicU64::new(1),
-            participants: AtomicPtr::new(std::ptr::null_mut()),
-            waiting: Mutex::new(VecDeque::new()),
-            left: AtomicUsize::new(0),
-        });
+        let global = Arc::new(global());
         let open = Arc::new(AtomicBool::new(true));
         let done = Arc::new(AtomicU64::new(0));
         let user = {
@@ -86,12 +91,7 @@ fn a_reader_never_meets_a_freed_block() {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(|| {
-        let global = Arc::new(Global {
-            epoch: AtomicU64::new(1),
-            participants: AtomicPtr::new(std::ptr::null_mut()),
-            waiting: Mutex::new(VecDeque::new()),
-            left: AtomicUsize::new(0),
-        });
+        let global = Arc::new(global());
         // Leaked like the blocks of a table that are still linked: a model is short.
         let block: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
         let link = Arc::new(AtomicPtr::new(std::ptr::from_ref(block).cast_mut()));
