@@ -24,8 +24,7 @@ defmodule PartitionedEts.Call do
           {:ok, term()} | {:badarg, atom()} | {:error, atom(), node() | nil}
   def outcome_on(node, table, operation, arguments) do
     ref = make_ref()
-    timeout = timeout(table)
-    await(Native.call_node(table, node, operation, arguments, ref, timeout), ref, timeout)
+    await(Native.call_node(table, node, operation, arguments, ref), ref)
   end
 
   @doc "The outcome of `operation`, without raising."
@@ -52,21 +51,20 @@ defmodule PartitionedEts.Call do
 
     table
     |> Native.placed_call(node, version, phase, operation, arguments, ref, timeout)
-    |> await(ref, timeout)
+    |> await(ref)
   end
 
   defp outcome_by_slot(table, operation, arguments) do
     # The reference is made in the function that receives: only then does the receive skip the
     # messages that were in the mailbox before.
     ref = make_ref()
-    timeout = timeout(table)
-    await(Native.call_start(table, operation, arguments, ref, timeout), ref, timeout)
+    await(Native.call_start(table, operation, arguments, ref), ref)
   end
 
-  @compile {:inline, await: 3}
-  defp await({:done, outcome}, _ref, _timeout), do: outcome
+  @compile {:inline, await: 2}
+  defp await({:done, outcome}, _ref), do: outcome
 
-  defp await(id, ref, timeout) do
+  defp await({id, timeout}, ref) do
     receive do
       {^ref, outcome} -> outcome
     after
@@ -74,11 +72,20 @@ defmodule PartitionedEts.Call do
         if Native.call_cancel(id) do
           {:error, :timeout, nil}
         else
-          # The answer won the race: it has been sent.
-          receive do
-            {^ref, outcome} -> outcome
-          end
+          # The answer won the race: it is on its way.
+          await_sent(ref)
         end
+    end
+  end
+
+  # A courier that dies leaves answers behind, which anybody may send.
+  defp await_sent(ref) do
+    receive do
+      {^ref, outcome} -> outcome
+    after
+      100 ->
+        Native.courier_deliver()
+        await_sent(ref)
     end
   end
 
@@ -101,7 +108,4 @@ defmodule PartitionedEts.Call do
   def raise_failure({:error, reason, node}, table, _stack) do
     raise Error, reason: reason, table: table, node: node
   end
-
-  # A table that is not there is found to be so by the call itself.
-  defp timeout(table), do: Native.table_timeout(table) || 5_000
 end

@@ -12,7 +12,7 @@ defmodule PartitionedEts.Native do
   @on_load :load
 
   # The library answers the same number, so that a stale build fails with a sentence.
-  @abi 2
+  @abi 3
 
   @doc false
   def load do
@@ -44,15 +44,20 @@ defmodule PartitionedEts.Native do
   def table_update_element(_table, _key, _operations), do: stub()
   def table_update_element(_table, _key, _operations, _default), do: stub()
 
-  # The same operations wherever the slot is. `call_start/5` and `call_node/6` answer
-  # `{:done, outcome}` at once or the id of a call whose answer comes as `{ref, outcome}`;
-  # outcome: `{:ok, term} | {:badarg, cause} | {:error, reason, node}`.
+  # The same operations wherever the slot is. `call_start/4` and `call_node/5` answer
+  # `{:done, outcome}` at once, or `{id, timeout_ms}` of a call whose answer comes as
+  # `{ref, outcome}`; outcome: `{:ok, term} | {:badarg, cause} | {:error, reason, node}`.
   # `call_cancel/1` is true when nothing will come any more.
-  def call_start(_table, _operation, _arguments, _ref, _timeout_ms), do: stub()
-  def call_node(_table, _node, _operation, _arguments, _ref, _timeout_ms), do: stub()
+  def call_start(_table, _operation, _arguments, _ref), do: stub()
+  def call_node(_table, _node, _operation, _arguments, _ref), do: stub()
   def call_cancel(_call_id), do: stub()
 
-  # Tables whose keys are placed by a callback. `placed_call/8` is answered like `call_node/6`; the
+  # Answers that arrived together are sent by the process that `courier_attach/1` was called with:
+  # it gets `:deliver` and calls `courier_deliver/0` until that is false.
+  def courier_attach(_pid), do: stub()
+  def courier_deliver, do: stub()
+
+  # Tables whose keys are placed by a callback. `placed_call/8` is answered like `call_node/5`; the
   # operation is carried out where the view has this version and is `:open`, or `:closed`, when
   # `:insert_many` keeps what is there. `view_close/2` returns when no operation of an earlier view
   # is being carried out. `view_state/1`: `{version, open?}`, nil for other tables.
@@ -68,8 +73,6 @@ defmodule PartitionedEts.Native do
   def table_attach(_name, _owner), do: stub()
   def table_drop(_name), do: stub()
   def table_config(_name), do: stub()
-  # Milliseconds that callers wait for other nodes, or nil.
-  def table_timeout(_name), do: stub()
   def table_info(_name, _item), do: stub()
   def table_names, do: stub()
 

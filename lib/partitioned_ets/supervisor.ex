@@ -4,7 +4,7 @@ defmodule PartitionedEts.Supervisor do
   # them.
   use Supervisor
 
-  alias PartitionedEts.{Events, Keeper, Members, Membership, Rehash}
+  alias PartitionedEts.{Courier, Events, Keeper, Members, Membership, Rehash}
 
   @spec start_link([]) :: Supervisor.on_start()
   def start_link([]), do: Supervisor.start_link(__MODULE__, [], name: __MODULE__)
@@ -18,6 +18,7 @@ defmodule PartitionedEts.Supervisor do
 
     children = [
       {Task.Supervisor, name: PartitionedEts.Tasks},
+      Courier,
       Events,
       Rehash,
       Membership,

@@ -7,6 +7,39 @@ defmodule PartitionedEts.Test.Load do
     for key <- keys, PartitionedEts.lookup(table, key) != [{key, key}], do: key
   end
 
+  @doc "The keys that at least one of many processes, all of which look up all keys, did not find."
+  @spec missing_to_many(atom(), Range.t(), pos_integer()) :: [integer()]
+  def missing_to_many(table, keys, processes) do
+    1..processes
+    |> Enum.map(fn _ -> Task.async(__MODULE__, :missing, [table, keys]) end)
+    |> Task.await_many(60_000)
+    |> Enum.concat()
+    |> Enum.uniq()
+  end
+
+  @doc """
+  Stops the process that sends answers on until all have arrived that were asked for; then it
+  is killed, or left as it is.
+  """
+  @spec stop_courier(:kill | :leave) :: :ok
+  def stop_courier(then_what) do
+    courier = Process.whereis(PartitionedEts.Courier)
+    # As long as this process lives.
+    :erlang.suspend_process(courier)
+    await_answers(10)
+    if then_what == :kill, do: Process.exit(courier, :kill), else: Process.sleep(:infinity)
+    :ok
+  end
+
+  # Callers whose answer came alone go on, so that nothing under way has to be seen a few times.
+  defp await_answers(0), do: :ok
+
+  defp await_answers(times) do
+    Process.sleep(10)
+    quiet? = PartitionedEts.Native.node_info().calls_in_flight == 0
+    await_answers(if quiet?, do: times - 1, else: 10)
+  end
+
   @doc "Starts a process that increments counters at random until it is stopped."
   @spec start_counting(atom(), pos_integer()) :: pid()
   def start_counting(table, counters), do: spawn(fn -> count(table, counters, 0) end)

@@ -2,25 +2,23 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
 use crate::channel::{Channel, State};
 use crate::connect::{self, LinkError};
 use crate::error::CallError;
-use crate::frame::{self, CALL_HEADER_BYTES, LENGTH_BYTES, ReadError, Role};
+use crate::frame::{self, CALL_HEADER_BYTES, ReadError, Role};
 use crate::handler::{Handler, Level};
 use crate::node::Shared;
+use crate::numbered::{NUMBER_BITS, Numbered};
 use crate::peers::Peer;
 
 /// Names a call that is in flight; fits an Erlang small integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallId(u64);
 
-/// Bits of a [`CallId`], from the low end: slot in its link's table, generation, peer.
-const SLOT_BITS: u32 = 20;
-const GENERATION_BITS: u32 = 27;
+/// Bits that name the peer, above those of its link's table.
 const PEER_BITS: u32 = 12;
 
 /// How many peers there can be at a time.
@@ -37,140 +35,96 @@ impl CallId {
         Self(number)
     }
 
-    fn new(peer: u16, generation: u32, slot: usize) -> Self {
-        let peer = u64::from(peer) << (SLOT_BITS + GENERATION_BITS);
-        let generation = u64::from(generation) << SLOT_BITS;
-        Self(peer | generation | slot as u64)
+    fn new(peer: u16, number: u64) -> Self {
+        Self(u64::from(peer) << NUMBER_BITS | number)
     }
 
-    fn slot(self) -> usize {
-        (self.0 & ((1 << SLOT_BITS) - 1)) as usize
+    fn number(self) -> u64 {
+        self.0 & ((1 << NUMBER_BITS) - 1)
     }
 
     /// The index of the peer that was called.
     pub(crate) fn peer(self) -> usize {
-        (self.0 >> (SLOT_BITS + GENERATION_BITS)) as usize
+        (self.0 >> NUMBER_BITS) as usize
     }
 }
 
 /// The calls of one link that have no answer yet.
 pub(crate) struct Calls<T> {
     peer: u16,
-    slots: Vec<Slot<T>>,
-    /// First free slot.
-    free: Option<usize>,
-    live: usize,
-    /// Counts insertions, so that an old id does not name a later call.
-    generation: u32,
+    waiting: Numbered<Waiting<T>>,
     /// Set by the driver of the link: the peer refused or left, and this is what calls get.
     verdict: Option<CallError>,
 }
 
-enum Slot<T> {
-    Free {
-        next: Option<usize>,
-    },
-    Live {
-        id: CallId,
-        /// Where the call's frame ends in the link's stream: it cannot have been executed before
-        /// all of it was handed to the kernel.
-        end: u64,
-        token: T,
-    },
+/// A call without an answer.
+struct Waiting<T> {
+    /// Where the call's frame ends in the link's stream: it cannot have been executed before all
+    /// of it was handed to the kernel.
+    end: u64,
+    token: T,
 }
 
 impl<T> Calls<T> {
     pub(crate) fn new(peer: u16, generation: u32) -> Self {
-        let generation = generation & ((1 << GENERATION_BITS) - 1);
-        Self { peer, slots: Vec::new(), free: None, live: 0, generation, verdict: None }
+        Self { peer, waiting: Numbered::new(generation), verdict: None }
     }
 
     pub(crate) fn generation(&self) -> u32 {
-        self.generation
+        self.waiting.generation()
     }
 
-    /// Takes a call in; gives the token back when the table is full.
-    fn insert(&mut self, end: u64, token: T) -> Result<CallId, T> {
-        let slot = match self.free {
-            Some(slot) => slot,
-            None if self.slots.len() < 1 << SLOT_BITS => {
-                self.slots.push(Slot::Free { next: None });
-                self.slots.len() - 1
-            }
-            None => return Err(token),
-        };
-        let next = match self.slots[slot] {
-            Slot::Free { next } => next,
-            Slot::Live { .. } => return Err(token),
-        };
-        self.generation = (self.generation + 1) & ((1 << GENERATION_BITS) - 1);
-        let id = CallId::new(self.peer, self.generation, slot);
-        self.slots[slot] = Slot::Live { id, end, token };
-        self.free = next;
-        self.live += 1;
-        Ok(id)
+    /// How many calls have no answer yet.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     pub(crate) fn remove(&mut self, id: CallId) -> Option<T> {
-        let slot = self.slots.get_mut(id.slot())?;
-        match slot {
-            Slot::Live { id: live, .. } if *live == id => {}
-            Slot::Live { .. } | Slot::Free { .. } => return None,
+        if id.peer() != usize::from(self.peer) {
+            return None;
         }
-        match std::mem::replace(slot, Slot::Free { next: self.free }) {
-            Slot::Live { token, .. } => {
-                self.free = Some(id.slot());
-                self.live -= 1;
-                Some(token)
-            }
-            Slot::Free { .. } => None,
-        }
-    }
-
-    /// Empties the table: where each frame ends, and who waits.
-    fn drain(&mut self) -> Vec<(u64, T)> {
-        self.free = None;
-        self.live = 0;
-        let live = std::mem::take(&mut self.slots).into_iter().filter_map(|slot| match slot {
-            Slot::Live { end, token, .. } => Some((end, token)),
-            Slot::Free { .. } => None,
-        });
-        live.collect()
+        self.waiting.remove(id.number()).map(|waiting| waiting.token)
     }
 }
 
 /// The channel of a calls link.
 pub(crate) type CallsChannel<T> = Channel<Calls<T>>;
 
-/// Sends a request on a link. `frame` is a whole frame but for the id.
+/// Bounds of what may wait on a link.
+pub(crate) struct Limits {
+    pub(crate) calls: usize,
+    pub(crate) queue_bytes: usize,
+}
+
+/// Sends a request on a link.
 ///
 /// `Err(None)` means that the link has closed meanwhile: `token` is still the caller's.
 pub(crate) fn submit<T>(
     channel: &CallsChannel<T>,
-    queue_limit: usize,
-    frame: &mut [u8],
+    limits: &Limits,
+    body: &[u8],
     token: &mut Option<T>,
 ) -> Result<CallId, Option<CallError>> {
     let mut state: MutexGuard<'_, State<Calls<T>>> = channel.lock();
     if state.is_closed() {
         return Err(None);
     }
-    if state.queued_bytes() + frame.len() > queue_limit {
+    let length = CALL_HEADER_BYTES + body.len();
+    if state.queued_bytes() + length > limits.queue_bytes || state.owner.len() >= limits.calls {
         return Err(Some(CallError::Overloaded));
     }
     let Some(waiting) = token.take() else { return Err(Some(CallError::Cancelled)) };
-    let end = state.enqueued() + frame.len() as u64;
-    let id = match state.owner.insert(end, waiting) {
-        Ok(id) => id,
+    let end = state.enqueued() + length as u64;
+    let id = match state.owner.waiting.insert(Waiting { end, token: waiting }) {
+        Ok(number) => CallId::new(state.owner.peer, number),
         Err(waiting) => {
-            *token = Some(waiting);
+            *token = Some(waiting.token);
             return Err(Some(CallError::Overloaded));
         }
     };
-    frame[LENGTH_BYTES + 1..CALL_HEADER_BYTES].copy_from_slice(&id.get().to_be_bytes());
-    // Alone on the link, waking the writer would cost more than writing.
-    let alone = state.owner.live == 1;
-    channel.push(state, frame, alone);
+    state.append(&frame::call_header(frame::REQUEST, id.get(), body.len()));
+    state.append(body);
+    channel.ask(state);
     Ok(id)
 }
 
@@ -183,15 +137,14 @@ pub(crate) async fn run<H: Handler>(
     let outcome = carry(&shared, &peer, &channel).await;
     let (left, handed, verdict) = {
         let mut state = channel.close(outcome.to_string());
-        (state.owner.drain(), state.handed(), state.owner.verdict.take())
+        (state.owner.waiting.drain(), state.handed(), state.owner.verdict.take())
     };
     let verdict = match outcome {
         LinkError::Refused(reason) => Some(CallError::Refused(reason)),
         LinkError::Leaving => Some(CallError::NotExecuted),
         LinkError::Unreachable(_) | LinkError::Broken(_) => verdict,
     };
-    shared.calls_in_flight.fetch_sub(left.len(), Ordering::Relaxed);
-    for (end, token) in left {
+    for Waiting { end, token } in left {
         let error = match &verdict {
             Some(verdict) => verdict.clone(),
             None if end > handed => CallError::NotConnected,
@@ -248,7 +201,7 @@ async fn carry<H: Handler>(
                 let reason = channel.close_reason().unwrap_or_default();
                 return LinkError::Broken(reason);
             }
-            filled = frames.fill() => match filled {
+            filled = frames.fill_soon() => match filled {
                 Ok(bytes) => channel.count_received(bytes),
                 Err(ReadError::Closed) => return LinkError::Broken("closed by the peer".into()),
                 Err(error) => return LinkError::Broken(error.to_string()),
@@ -292,12 +245,16 @@ fn answer_batch<H: Handler, R: tokio::io::AsyncRead + Unpin>(
                 Err(error) => broken = Some(error),
             }
         }
+        channel.heard(state);
     }
-    shared.calls_in_flight.fetch_sub(batch.len(), Ordering::Relaxed);
-    for (token, outcome) in batch.drain(..) {
-        let outcome = outcome.map(|range| frames.payload(range));
-        shared.guarded(|handler| handler.replied(token, outcome));
-    }
+    let mut answers = batch.drain(..);
+    shared.together(&mut || {
+        for (token, outcome) in answers.by_ref() {
+            let outcome = outcome.map(|range| frames.payload(range));
+            shared.guarded(|handler| handler.replied(token, outcome));
+        }
+    });
+    drop(answers);
     broken.map_or(Ok(goodbye), Err)
 }
 
@@ -325,29 +282,5 @@ fn answer(payload: &[u8], end: usize) -> Result<Incoming, String> {
         }
         frame::GOODBYE => Ok(Incoming::Goodbye),
         other => Err(format!("an unexpected frame {other}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_name_one_call_only() {
-        let mut calls = Calls::new(7, u32::MAX);
-        let first = calls.insert(10, "first").expect("room");
-        let second = calls.insert(20, "second").expect("room");
-        assert_eq!(first.peer(), 7);
-        assert!(second.get() < 1 << 59);
-        assert_eq!(calls.remove(first), Some("first"));
-        assert_eq!(calls.remove(first), None);
-        let third = calls.insert(30, "third").expect("room");
-        assert_eq!(third.slot(), first.slot());
-        assert_eq!(calls.remove(first), None, "an old id does not name the slot's next call");
-        assert_eq!(calls.live, 2);
-        assert_eq!(calls.remove(CallId::from_number(u64::MAX)), None);
-        assert_eq!(calls.drain(), [(30, "third"), (20, "second")]);
-        assert_eq!(calls.remove(second), None);
-        assert_eq!(calls.live, 0);
     }
 }

@@ -1,9 +1,25 @@
 //! The writing half of a link: a bounded queue, one writer, and a short cut.
 //!
 //! Frames are appended under a short lock. Whoever holds the `writing` flag owns the socket's
-//! write side, so that the lock is never held during a system call. A link that has nothing
-//! else to do is written to by the thread that sends; otherwise the writer task is woken, and
-//! takes everything that has gathered as one write.
+//! write side, so that the lock is never held during a system call. Small writes are done by the
+//! thread that sends, others by the writer task.
+//!
+//! # Requests wait for the peer
+//!
+//! A write and the wake-up behind it cost more than a hundred requests. So there is one write of
+//! requests at a time: those that come after it are held back until something arrives from the
+//! peer, and then leave as one write. A lone caller never waits, and the busier the link the
+//! larger the writes. (Nagle's algorithm, RFC 896, with answers for acknowledgements.)
+//!
+//! Nothing is held back for ever. Let requests be held: `awaiting` is set, so a request was written
+//! after the last arrival was noticed. It was written whole, because what a socket does not take is
+//! put back as `urgent` and written by the writer task. The peer reads it, and whoever has read
+//! requests writes: their answers, or where none is ready a tick ([`Channel::uncork`]). So something
+//! arrives, [`Channel::heard`] clears `awaiting`, and the requests leave; or else the link breaks,
+//! which fails them. The tick is queued also while another thread is writing: what that thread
+//! writes may have arrived before the request was written.
+//!
+//! They lose no time to a peer that is slow: it reads one request after the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,6 +39,9 @@ const SILENT_QUARTERS: u32 = 5;
 
 /// Buffers that a burst has grown beyond this are given back.
 const KEEP_BYTES: usize = 256 << 10;
+
+/// More than this is left to the writer task, and does not wait for the peer either.
+const BATCH_BYTES: usize = 64 << 10;
 
 /// The writing half of a link. `X` is what its owner keeps under the same lock.
 pub(crate) struct Channel<X> {
@@ -47,12 +66,20 @@ pub(crate) struct State<X> {
     socket: Option<Arc<OwnedWriteHalf>>,
     /// Frames that no writer has taken yet.
     queue: Vec<u8>,
+    /// The allocation of the last queue that was written.
+    spare: Vec<u8>,
     /// Somebody owns the socket's write side.
     writing: bool,
     /// The writer task has a wake-up on its way.
     woken: bool,
     /// Frames gather until the reader has handled a whole batch.
     corked: bool,
+    /// The queue has requests in it, to which the peer will send something.
+    asking: bool,
+    /// Requests were written, and nothing has arrived since: others gather.
+    awaiting: bool,
+    /// What is queued must not wait for the peer.
+    urgent: bool,
     /// Nothing may be queued any more; the reason is for the log.
     closed: Option<String>,
     /// Bytes queued since the link began.
@@ -87,6 +114,19 @@ impl<X> State<X> {
         self.queue.is_empty() && !self.writing
     }
 
+    /// What is queued waits for the peer to send something.
+    fn is_held(&self) -> bool {
+        self.awaiting && !self.urgent && self.queue.len() < BATCH_BYTES
+    }
+
+    /// Whoever calls this owns the write side, and writes everything up to here.
+    fn begin_writing(&mut self) {
+        self.writing = true;
+        self.handed = self.enqueued;
+        self.urgent = false;
+        self.awaiting |= std::mem::take(&mut self.asking);
+    }
+
     /// Appends a frame without waking anybody, for a state that is about to be pushed anyway.
     pub(crate) fn append(&mut self, frame: &[u8]) {
         self.queue.extend_from_slice(frame);
@@ -97,6 +137,7 @@ impl<X> State<X> {
     fn put_back(&mut self, rest: &[u8]) {
         self.handed -= rest.len() as u64;
         self.queue.splice(0..0, rest.iter().copied());
+        self.urgent = true;
     }
 }
 
@@ -107,9 +148,13 @@ impl<X> Channel<X> {
             state: Mutex::new(State {
                 socket: None,
                 queue: Vec::new(),
+                spare: Vec::new(),
                 writing: false,
                 woken: false,
                 corked: false,
+                asking: false,
+                awaiting: false,
+                urgent: false,
                 closed: None,
                 enqueued: 0,
                 handed: 0,
@@ -176,28 +221,34 @@ impl<X> Channel<X> {
     }
 
     /// Queues a frame and lets go of the lock. With `inline` the calling thread writes it itself
-    /// when nothing else is queued or being written.
+    /// when nobody else is writing.
     pub(crate) fn push(&self, mut state: MutexGuard<'_, State<X>>, frame: &[u8], inline: bool) {
-        if inline
-            && !state.corked
-            && state.is_idle()
-            && state.closed.is_none()
-            && let Some(socket) = state.socket.clone()
-        {
-            state.writing = true;
-            state.enqueued += frame.len() as u64;
-            state.handed = state.enqueued;
-            drop(state);
-            self.write_now(&socket, frame);
-            return;
-        }
         state.append(frame);
-        self.wake_writer(&mut state);
+        if inline {
+            self.write_queue(state);
+        } else {
+            self.wake_writer(&mut state);
+        }
+    }
+
+    /// Sends the requests that were appended. The first one is written at once, by the calling
+    /// thread; those that come while the peer has not answered gather, and leave as one write
+    /// when it does.
+    pub(crate) fn ask(&self, mut state: MutexGuard<'_, State<X>>) {
+        state.asking = true;
+        self.write_queue(state);
+    }
+
+    /// Something has arrived: what has gathered meanwhile is written.
+    pub(crate) fn heard(&self, mut state: MutexGuard<'_, State<X>>) {
+        state.awaiting = false;
+        self.write_queue(state);
     }
 
     /// Wakes the writer task if there is something that nobody else will write.
     pub(crate) fn wake_writer(&self, state: &mut State<X>) {
-        if !state.corked && !state.writing && !state.woken && !state.queue.is_empty() {
+        let nobody = !state.writing && !state.woken && !state.corked && !state.is_held();
+        if nobody && !state.queue.is_empty() {
             state.woken = true;
             self.wake.notify_one();
         }
@@ -225,30 +276,35 @@ impl<X> Channel<X> {
         self.lock().corked = true;
     }
 
-    /// Writes what has gathered, as one write.
-    pub(crate) fn uncork(&self) {
+    /// Writes what has gathered, as one write. After requests the peer waits for something
+    /// to arrive, be it only a tick.
+    pub(crate) fn uncork(&self, after_requests: bool) {
         let mut state = self.lock();
         state.corked = false;
-        if state.queue.is_empty() || state.writing {
+        if after_requests && state.queue.is_empty() {
+            state.append(&TICK);
+        }
+        self.write_queue(state);
+    }
+
+    /// Writes the queue from the calling thread, if nobody else is writing.
+    fn write_queue(&self, mut state: MutexGuard<'_, State<X>>) {
+        if state.queue.is_empty() || state.writing || state.corked || state.is_held() {
+            return;
+        }
+        if state.queue.len() > BATCH_BYTES {
+            self.wake_writer(&mut state);
             return;
         }
         let Some(socket) = state.socket.clone() else { return };
-        state.writing = true;
-        state.handed = state.enqueued;
-        let bytes = std::mem::take(&mut state.queue);
+        state.begin_writing();
+        let spare = std::mem::take(&mut state.spare);
+        let mut bytes = std::mem::replace(&mut state.queue, spare);
         drop(state);
         self.write_now(&socket, &bytes);
-        self.recycle(bytes);
-    }
-
-    /// Keeps the allocation of a written buffer for the queue.
-    fn recycle(&self, mut bytes: Vec<u8>) {
         if bytes.capacity() <= KEEP_BYTES {
-            let mut state = self.lock();
-            if state.queue.capacity() == 0 {
-                bytes.clear();
-                state.queue = bytes;
-            }
+            bytes.clear();
+            self.lock().spare = bytes;
         }
     }
 
@@ -292,6 +348,7 @@ impl<X> Channel<X> {
                     let mut state = self.lock();
                     if state.queue.is_empty() && !state.writing && !state.is_closed() {
                         state.append(&TICK);
+                        state.urgent = true;
                         self.wake_writer(&mut state);
                     }
                 }
@@ -340,11 +397,11 @@ impl<X> Channel<X> {
             return false;
         }
         hand.reset();
-        hand.owns = !state.queue.is_empty();
+        hand.owns = !state.queue.is_empty() && !state.is_held();
         state.writing = hand.owns;
         if hand.owns {
             std::mem::swap(&mut state.queue, &mut hand.bytes);
-            state.handed = state.enqueued;
+            state.begin_writing();
         }
         drop(state);
         // Taken or empty, the queue has room.

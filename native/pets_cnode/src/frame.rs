@@ -4,9 +4,14 @@
 //! 0 is a tick. The first byte tells what the frame is: 112 an Erlang message, anything else one
 //! of our own, which only a link that began with [`Hello`] may carry.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::tcp::OwnedReadHalf;
 
 use crate::peer_name::PeerName;
 
@@ -49,6 +54,17 @@ pub(crate) fn seal(out: &mut [u8], start: usize) {
     // Senders check their payloads against `max_frame`, which is clamped to u32::MAX.
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+}
+
+/// What precedes the body of a request or reply.
+pub(crate) fn call_header(tag: u8, id: u64, body_bytes: usize) -> [u8; CALL_HEADER_BYTES] {
+    let mut header = [0; CALL_HEADER_BYTES];
+    header[LENGTH_BYTES] = tag;
+    header[LENGTH_BYTES + 1..].copy_from_slice(&id.to_be_bytes());
+    // Senders check their payloads against `max_frame`, which is clamped to u32::MAX.
+    let length = u32::try_from(CALL_HEADER_BYTES - LENGTH_BYTES + body_bytes).unwrap_or(u32::MAX);
+    header[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    header
 }
 
 /// The id at the start of a request's or reply's payload (after the tag), and the rest.
@@ -153,16 +169,35 @@ pub(crate) struct FrameReader<R> {
     /// Where the unread bytes start.
     start: usize,
     limit: usize,
+    /// Frames taken out since the last [`fill`](Self::fill).
+    frames: usize,
+    /// Frames of late: a sum that halves with each `fill`.
+    busy: usize,
+    /// How long the last [`fill_soon`](Self::fill_soon) waited.
+    waited: Duration,
 }
 
 /// A read offers the socket at least this much room.
 const READ_BYTES: usize = 64 << 10;
+/// The next frame is looked for, this long, if the last one came soon and there were few of late.
+/// An idle link therefore costs nothing, and a busy one is not slept on anyway.
+const LOOK: Duration = Duration::from_micros(30);
+const SOON: Duration = Duration::from_micros(200);
+const FEW_FRAMES: usize = 5;
 /// A buffer that a large frame has grown beyond this is given back once it is empty.
 const KEEP_BYTES: usize = 1 << 20;
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) fn new(socket: R, limit: usize) -> Self {
-        Self { socket, buffer: Vec::with_capacity(READ_BYTES), start: 0, limit }
+        Self {
+            socket,
+            buffer: Vec::with_capacity(READ_BYTES),
+            start: 0,
+            limit,
+            frames: 0,
+            busy: 0,
+            waited: Duration::MAX,
+        }
     }
 
     /// Takes the next frame's payload out of what has been read; ticks are passed over. The range
@@ -183,6 +218,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let payload = self.start + LENGTH_BYTES;
             self.start = payload + length;
             if length > 0 {
+                self.frames += 1;
                 return Ok(Some(payload..payload + length));
             }
         }
@@ -204,12 +240,40 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.buffer.drain(..self.start);
         }
         self.start = 0;
+        self.busy = self.busy / 2 + std::mem::take(&mut self.frames);
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES {
             self.buffer.reserve(READ_BYTES);
         }
         match self.socket.read_buf(&mut self.buffer).await? {
             0 => Err(ReadError::Closed),
             count => Ok(count),
+        }
+    }
+}
+
+impl FrameReader<OwnedReadHalf> {
+    /// Like [`fill`](Self::fill), for a link on which somebody waits for each answer. While few
+    /// frames come, one soon after the other, the thread looks for the next one for a moment before
+    /// it goes to sleep: waking it would take longer than the whole call.
+    pub(crate) async fn fill_soon(&mut self) -> Result<usize, ReadError> {
+        let begun = Instant::now();
+        if self.busy <= FEW_FRAMES && self.waited < SOON {
+            self.look_until(begun + LOOK);
+        }
+        let count = self.fill().await;
+        self.waited = begun.elapsed();
+        count
+    }
+
+    /// Returns when there is something to read, or when it is `end`.
+    fn look_until(&self, end: Instant) {
+        let socket = SockRef::from(self.socket.as_ref());
+        let is_empty = || {
+            let seen = socket.peek(&mut [MaybeUninit::uninit()]);
+            seen.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        };
+        while is_empty() && Instant::now() < end {
+            thread::yield_now();
         }
     }
 }

@@ -50,6 +50,11 @@ pub trait Handler: Send + Sync + 'static {
     /// leading version byte; it is well-formed as to sizes and counts, and otherwise unread.
     fn erlang_message(&self, to: Address<'_>, message: &[u8], reply: ErlangReplier);
 
+    /// Answers have arrived together: `work` calls [`replied`](Self::replied) with each.
+    fn together(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
     /// Something an operator may want to know.
     fn log(&self, level: Level, message: &str) {
         let _ = (level, message);

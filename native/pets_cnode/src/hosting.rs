@@ -8,6 +8,7 @@
 //!
 //! A table works without a [`Node`]: as long as this node is not distributed all slots are here.
 
+mod callers;
 mod hosted;
 mod peers;
 mod sink;
@@ -19,10 +20,10 @@ mod work;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use parking_lot::{Mutex, RwLock};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
 use pets_core::ownership::Event;
 use pets_core::placement::NodeName;
 use pets_core::table::op::OpCode;
@@ -37,10 +38,11 @@ use crate::{
     Address, BulkLink, CallError, Config, ErlangReplier, Handler, Level, Node, PeerName, Replier,
     StartError,
 };
+use callers::Callers;
 use peers::{Change, Peers};
 use waiter::Waiter;
 use wire::Cast;
-use work::{Call, Origin};
+use work::Origin;
 
 /// The registered name under which BEAM nodes send operations.
 const REGISTERED_NAME: &str = "partitioned_ets";
@@ -51,13 +53,13 @@ const TICK: Duration = Duration::from_millis(100);
 pub struct Hosting<S: Sink> {
     sink: S,
     tables: scc::HashMap<String, Arc<Hosted<S>>>,
-    /// Callers on this node that wait, by the number of their call.
-    calls: scc::HashMap<u64, Call<S>>,
-    next_call: AtomicU64,
+    callers: Callers<S::Caller>,
     peers: Peers,
     /// This node's name among the members; changes when the node becomes distributed.
-    name: RwLock<NodeName>,
-    node: RwLock<Option<Arc<Node<Arc<Self>>>>>,
+    name: ArcSwap<NodeName>,
+    node: ArcSwapOption<Node<Arc<Self>>>,
+    /// Held while the C-node starts.
+    starting: Mutex<()>,
     /// Makes creations differ that fall into one millisecond.
     last_start_ms: Mutex<u64>,
 }
@@ -83,11 +85,11 @@ impl<S: Sink> Hosting<S> {
         Arc::new(Hosting {
             sink,
             tables: scc::HashMap::new(),
-            calls: scc::HashMap::new(),
-            next_call: AtomicU64::new(1),
+            callers: Callers::new(),
             peers: Peers::new(),
-            name: RwLock::new(name),
-            node: RwLock::new(None),
+            name: ArcSwap::from_pointee(name),
+            node: ArcSwapOption::empty(),
+            starting: Mutex::new(()),
             last_start_ms: Mutex::new(0),
         })
     }
@@ -99,7 +101,7 @@ impl<S: Sink> Hosting<S> {
 
     /// This node's name among the members.
     pub fn node_name(&self) -> NodeName {
-        self.name.read().clone()
+        NodeName::clone(&self.name.load())
     }
 
     /// Begins to host a table.
@@ -175,38 +177,42 @@ impl<S: Sink> Hosting<S> {
         patience: Duration,
         caller: S::Caller,
     ) -> CallNumber {
-        let id = self.next_call.fetch_add(1, Ordering::Relaxed);
-        let _ = self.calls.insert_sync(id, Call { caller, request: None });
-        self.dispatch(Work {
+        let call = match self.callers.insert(caller) {
+            Ok(call) => call,
+            Err(caller) => {
+                let failure = Failure { reason: Reason::Overloaded, node: None };
+                self.sink.deliver(caller, Outcome::Failed(failure));
+                return CallNumber(0);
+            }
+        };
+        let now = Instant::now();
+        let work = Work {
             table: Arc::clone(table),
             op,
             args,
-            origin: Origin::Local(id),
-            deadline: Instant::now() + patience,
+            origin: Origin::Local(call),
+            deadline: now + patience,
             addressed: node,
             under,
             hops: 0,
-        });
-        CallNumber(id)
+        };
+        self.begin(work, now);
+        call
     }
 
     /// Ends a call whose caller does not wait any longer. True when nothing was or will be
     /// delivered; the operation may be carried out all the same.
     pub fn cancel(&self, call: CallNumber) -> bool {
-        match self.calls.remove_sync(&call.0) {
-            Some((_, waiting)) => {
-                if let (Some(request), Some(node)) = (waiting.request, self.cnode()) {
-                    node.cancel(request);
-                }
-                true
-            }
-            None => false,
+        let Some((_caller, request)) = self.callers.remove(call) else { return false };
+        if let (Some(request), Some(node)) = (request, self.cnode()) {
+            node.cancel(request);
         }
+        true
     }
 
     /// Calls without an outcome.
     pub fn calls_waiting(&self) -> usize {
-        self.calls.len()
+        self.callers.len()
     }
 
     // The node.
@@ -216,8 +222,8 @@ impl<S: Sink> Hosting<S> {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub fn start_node(self: &Arc<Self>, config: Config, name: NodeName) -> Result<(), StartError> {
-        let mut running = self.node.write();
-        if running.is_some() {
+        let starting = self.starting.lock();
+        if self.node.load().is_some() {
             return Ok(());
         }
         let node = Arc::new(Node::start(config, Arc::new(Arc::clone(self)))?);
@@ -231,9 +237,9 @@ impl<S: Sink> Hosting<S> {
                 hosting.tick();
             }
         });
-        *self.name.write() = name.clone();
-        *running = Some(node);
-        drop(running);
+        self.name.store(Arc::new(name.clone()));
+        self.node.store(Some(node));
+        drop(starting);
         for table in self.all_tables() {
             table.rename(self, name.clone(), self.start_ms());
         }
@@ -242,7 +248,7 @@ impl<S: Sink> Hosting<S> {
 
     /// Stops the C-node; tables serve on what they have.
     pub fn stop_node(&self) {
-        let node = self.node.write().take();
+        let node = self.node.swap(None);
         self.peers.clear();
         if let Some(node) = node {
             node.stop();
@@ -251,11 +257,7 @@ impl<S: Sink> Hosting<S> {
 
     /// The running C-node.
     pub fn cnode(&self) -> Option<Arc<Node<Arc<Self>>>> {
-        self.node.read().clone()
-    }
-
-    fn connection(&self, node: &NodeName) -> Option<(Arc<Node<Arc<Self>>>, PeerName)> {
-        Some((self.cnode()?, self.peers.cnode(node)?))
+        self.node.load_full()
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -327,6 +329,10 @@ impl<S: Sink> Handler for Arc<Hosting<S>> {
 
     fn replied(&self, (node, work): Self::Token, outcome: Result<&[u8], CallError>) {
         self.request_answered(node, work, outcome);
+    }
+
+    fn together(&self, work: &mut dyn FnMut()) {
+        self.sink.together(work);
     }
 
     async fn cast(&self, peer: &PeerName, _link: BulkLink, body: Vec<u8>) {

@@ -22,6 +22,7 @@ mod handler;
 mod handshake;
 pub mod hosting;
 mod node;
+mod numbered;
 mod peer_name;
 mod peers;
 mod server;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use erl_dist::node::LocalNode;
@@ -26,7 +26,7 @@ use crate::handler::{BulkLink, Direction, Handler, Level};
 use crate::handshake;
 use crate::peer_name::PeerName;
 use crate::peers::{Peer, Peers};
-use crate::server::{self, Incoming, with_scratch};
+use crate::server::{self, Incoming};
 use crate::stats::{Stats, Traffic};
 
 /// Threads that carry all links.
@@ -59,8 +59,6 @@ pub(crate) struct Shared<H: Handler> {
     alive: Mutex<Option<mpsc::Sender<()>>>,
     pub(crate) peers: Peers<H::Token>,
     pub(crate) incoming: Incoming,
-    /// Own calls that have been accepted and are neither answered nor cancelled.
-    pub(crate) calls_in_flight: AtomicUsize,
     pub(crate) traffic: Arc<Traffic>,
     link_ids: AtomicU64,
 }
@@ -87,6 +85,11 @@ impl<H: Handler> Shared<H> {
     /// Calls the handler; `None` when it panicked, which ends with the link at most.
     pub(crate) fn guarded<R>(&self, call: impl FnOnce(&H) -> R) -> Option<R> {
         catch_unwind(AssertUnwindSafe(|| call(&self.handler))).ok()
+    }
+
+    /// Does what is guarded one by one, as one batch.
+    pub(crate) fn together(&self, work: &mut dyn FnMut()) {
+        let _ = self.guarded(|handler| handler.together(work));
     }
 
     /// Like [`guarded`](Self::guarded), for the handler's futures.
@@ -168,7 +171,6 @@ impl<H: Handler> Node<H> {
             alive: Mutex::new(Some(alive)),
             peers: Peers::new(),
             incoming: Incoming::default(),
-            calls_in_flight: AtomicUsize::new(0),
             traffic: Arc::new(Traffic::default()),
             link_ids: AtomicU64::new(1),
         });
@@ -199,8 +201,8 @@ impl<H: Handler> Node<H> {
         &self.shared.runtime
     }
 
-    /// Sends a request to a peer, on a link that is made if there is none. `write_body` appends
-    /// the request; it must only append. Never waits, and may be called from any thread.
+    /// Sends a request to a peer, on a link that is made if there is none. Never waits, and may be
+    /// called from any thread.
     ///
     /// The answer, or the failure, of a call that was accepted comes through
     /// [`Handler::replied`], unless the call is [cancelled](Self::cancel) before.
@@ -213,65 +215,37 @@ impl<H: Handler> Node<H> {
         &self,
         peer: &PeerName,
         token: H::Token,
-        write_body: impl FnOnce(&mut Vec<u8>),
+        body: &[u8],
     ) -> Result<CallId, (H::Token, CallError)> {
-        let shared = &self.shared;
-        let others = shared.calls_in_flight.fetch_add(1, Ordering::Relaxed);
-        // A panic in `write_body` must not use the place in flight up for ever.
-        let mut place = InFlight { counter: &shared.calls_in_flight, kept: false };
-        if others >= shared.config.max_calls_in_flight {
-            return Err((token, CallError::Overloaded));
+        let config = &self.shared.config;
+        if body.len() > longest_request(config.max_frame) {
+            let limit = longest_request(config.max_frame);
+            let reason = format!("a request of {} bytes exceeds the limit of {limit}", body.len());
+            return Err((token, CallError::Refused(reason)));
         }
-        let outcome = with_scratch(|frame| {
-            frame.extend_from_slice(&[0, 0, 0, 0, frame::REQUEST]);
-            frame.resize(CALL_HEADER_BYTES, 0);
-            write_body(frame);
-            let length = frame.len() - frame::LENGTH_BYTES;
-            if length > shared.config.max_frame {
-                let limit = shared.config.max_frame;
-                let reason = format!("a request of {length} bytes exceeds the limit of {limit}");
-                return Err((token, CallError::Refused(reason)));
-            }
-            frame::seal(frame, 0);
-            self.submit(peer, token, frame)
-        });
-        if outcome.is_ok() {
-            place.kept = true;
-            shared.traffic.called();
-        }
-        outcome
-    }
-
-    fn submit(
-        &self,
-        name: &PeerName,
-        token: H::Token,
-        frame: &mut [u8],
-    ) -> Result<CallId, (H::Token, CallError)> {
-        let limit = self.shared.config.queue_limit_bytes;
+        let limits = calls::Limits {
+            calls: config.max_calls_in_flight,
+            queue_bytes: config.queue_limit_bytes,
+        };
         let mut token = Some(token);
-        let mut closed = None;
-        let error = loop {
-            let channel = match self.calls_channel(name, closed.as_ref()) {
-                Ok(channel) => channel,
-                Err(error) => break error,
-            };
-            match calls::submit(&channel, limit, frame, &mut token) {
-                Ok(id) => return Ok(id),
-                Err(Some(error)) => break error,
-                Err(None) => closed = Some(channel),
+        let error = match self.submit(peer, &limits, body, &mut token) {
+            Ok(id) => {
+                self.shared.traffic.called();
+                return Ok(id);
             }
+            Err(error) => error,
         };
         let token = token.expect("a call that was not accepted keeps its token");
         Err((token, error))
     }
 
-    /// The present calls link to a peer, but not the one that was found closed.
-    fn calls_channel(
+    fn submit(
         &self,
         name: &PeerName,
-        closed: Option<&Arc<CallsChannel<H::Token>>>,
-    ) -> Result<Arc<CallsChannel<H::Token>>, CallError> {
+        limits: &calls::Limits,
+        body: &[u8],
+        token: &mut Option<H::Token>,
+    ) -> Result<CallId, CallError> {
         loop {
             let peer = self.peer(name)?;
             let mut link = peer.calls.lock();
@@ -279,22 +253,23 @@ impl<H: Handler> Node<H> {
                 // Forgotten since it was looked up: there is a new entry, or will be.
                 continue;
             }
-            if let Some(channel) = &link.current
-                && !closed.is_some_and(|closed| Arc::ptr_eq(closed, channel))
-            {
-                return Ok(Arc::clone(channel));
+            if let Some(channel) = &link.current {
+                match calls::submit(channel, limits, body, token) {
+                    Ok(id) => return Ok(id),
+                    Err(Some(error)) => return Err(error),
+                    // It has closed.
+                    Err(None) => {}
+                }
             }
             let calls = peer.next_calls(link.current.as_deref());
             let shared = &self.shared;
-            let token = shared.stopping.child_token();
-            let traffic = Arc::clone(&shared.traffic);
-            let channel = Arc::new(CallsChannel::new(token, traffic, calls));
+            let stop = shared.stopping.child_token();
+            let channel = Arc::new(CallsChannel::new(stop, Arc::clone(&shared.traffic), calls));
             let task = calls::run(Arc::clone(shared), Arc::clone(&peer), Arc::clone(&channel));
             if !shared.spawn(task) {
                 return Err(CallError::NotConnected);
             }
-            link.current = Some(Arc::clone(&channel));
-            return Ok(channel);
+            link.current = Some(channel);
         }
     }
 
@@ -307,9 +282,7 @@ impl<H: Handler> Node<H> {
     pub fn cancel(&self, id: CallId) -> Option<H::Token> {
         let peer = self.shared.peers.at(id.peer())?;
         let channel = peer.calls.lock().current.clone()?;
-        let token = channel.lock().owner.remove(id)?;
-        self.shared.calls_in_flight.fetch_sub(1, Ordering::Relaxed);
-        Some(token)
+        channel.lock().owner.remove(id)
     }
 
     /// Queues a message on the bulk link to a peer, which is made if there is none. Messages of
@@ -405,20 +378,24 @@ impl<H: Handler> Node<H> {
         let (other_links, incoming_calls_links, incoming_bulk_links) =
             self.shared.incoming.counts();
         let peers = self.shared.peers.all();
-        let calls = |peer: &&Arc<Peer<H::Token>>| {
-            let channel = peer.calls.lock().current.clone();
-            channel.is_some_and(|channel| !channel.lock().is_closed())
-        };
+        let calls: Vec<usize> = peers
+            .iter()
+            .filter_map(|peer| {
+                let channel = peer.calls.lock().current.clone()?;
+                let state = channel.lock();
+                (!state.is_closed()).then(|| state.owner.len())
+            })
+            .collect();
         let bulk = |peer: &&Arc<Peer<H::Token>>| {
             peer.bulk.lock().current.as_ref().is_some_and(|session| !session.is_closed())
         };
         Stats {
-            outgoing_calls_links: peers.iter().filter(calls).count(),
+            outgoing_calls_links: calls.len(),
             outgoing_bulk_links: peers.iter().filter(bulk).count(),
             incoming_calls_links,
             incoming_bulk_links,
             other_links,
-            calls_in_flight: self.shared.calls_in_flight.load(Ordering::Relaxed),
+            calls_in_flight: calls.iter().sum(),
             ..self.shared.traffic.snapshot()
         }
     }
@@ -453,18 +430,9 @@ impl<H: Handler> Drop for Node<H> {
     }
 }
 
-/// A place among the calls in flight, given back unless it is kept.
-struct InFlight<'a> {
-    counter: &'a AtomicUsize,
-    kept: bool,
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        if !self.kept {
-            self.counter.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
+/// The longest body of a request in a frame of at most `max_frame` bytes.
+fn longest_request(max_frame: usize) -> usize {
+    max_frame - (CALL_HEADER_BYTES - frame::LENGTH_BYTES)
 }
 
 /// Other nodes would refuse a name of the other kind, with a less helpful message.

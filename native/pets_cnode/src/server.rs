@@ -424,8 +424,9 @@ impl<H: Handler> ServerLink<'_, H> {
         loop {
             // Answers to everything that was read together leave together.
             self.channel.cork();
-            let handled = self.request_batch(frames);
-            self.channel.uncork();
+            let mut requests = false;
+            let handled = self.request_batch(frames, &mut requests);
+            self.channel.uncork(requests);
             handled?;
             let behind = self.channel.lock().queued_bytes() > queue_limit;
             if behind {
@@ -440,7 +441,7 @@ impl<H: Handler> ServerLink<'_, H> {
                     let reason = self.channel.close_reason();
                     return Err(reason.unwrap_or_else(|| "stopping".into()));
                 }
-                filled = frames.fill() => {
+                filled = frames.fill_soon() => {
                     self.channel.count_received(filled.map_err(|error| error.to_string())?);
                 }
             }
@@ -448,13 +449,14 @@ impl<H: Handler> ServerLink<'_, H> {
     }
 
     /// Hands out the requests that have arrived.
-    fn request_batch(&self, frames: &mut Frames) -> Result<(), String> {
+    fn request_batch(&self, frames: &mut Frames, any: &mut bool) -> Result<(), String> {
         while let Some(range) = frames.next().map_err(|error| error.to_string())? {
             let payload = frames.payload(range);
             let Some((&frame::REQUEST, rest)) = payload.split_first() else {
                 return Err("an unexpected frame on a calls link".into());
             };
             let (id, body) = frame::split_id(rest).ok_or("a cut off request")?;
+            *any = true;
             let overloaded = {
                 let mut state = self.channel.lock();
                 if state.owner.goodbye != Goodbye::Unsaid {
@@ -533,7 +535,7 @@ impl<H: Handler> ServerLink<'_, H> {
         loop {
             self.channel.cork();
             let handled = self.erlang_batch(frames);
-            self.channel.uncork();
+            self.channel.uncork(false);
             handled?;
             let behind = self.channel.lock().queued_bytes() > queue_limit;
             if behind {

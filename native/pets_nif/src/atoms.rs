@@ -24,6 +24,7 @@ atoms! {
     nif_panicked = "nif_panicked",
     already_exists = "already_exists", no_table = "no_table",
     id = "id", r#type = "type", badkey = "badkey", keypos = "keypos", position = "position",
+    deliver = "deliver",
     table_type = "table_type", none = "none",
     acquired = "acquired", released = "released", lost = "lost",
     settled = "settled", unsettled = "unsettled",

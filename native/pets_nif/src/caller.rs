@@ -71,11 +71,12 @@ impl Caller {
     }
 }
 
-/// Sends a message made by `message` to a process that waits for no particular reference.
-pub(crate) fn notify(pid: ErlNifPid, message: impl FnOnce(Env) -> Term) {
+/// Sends a message made by `message` to a process that waits for no particular reference. False
+/// when there is no such process.
+pub(crate) fn notify(pid: ErlNifPid, message: impl FnOnce(Env) -> Term) -> bool {
     let env = MessageEnv::take();
     let message = message(Env(env.0));
-    send(pid, Env(env.0), message);
+    send(pid, Env(env.0), message)
 }
 
 thread_local! {
@@ -96,8 +97,13 @@ pub(crate) fn sending<R>(env: Env, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-fn send(pid: ErlNifPid, env: Env, message: Term) {
+/// Whether this thread is in a NIF call that [may send](sending).
+pub(crate) fn on_scheduler() -> bool {
+    !CURRENT.get().is_null()
+}
+
+fn send(pid: ErlNifPid, env: Env, message: Term) -> bool {
     // SAFETY: `message` is of `env`, a process-independent environment; the caller's environment
     // is that of the running call on a scheduler thread, and null on the threads of the C-node.
-    unsafe { sys::enif_send(CURRENT.get(), &raw const pid, env.0, message.to_nif()) };
+    unsafe { sys::enif_send(CURRENT.get(), &raw const pid, env.0, message.to_nif()) != 0 }
 }

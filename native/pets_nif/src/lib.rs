@@ -10,6 +10,7 @@
 
 mod atoms;
 mod caller;
+mod courier;
 mod decode;
 mod encode;
 mod ops;
@@ -29,7 +30,7 @@ use crate::sink::Sink;
 use crate::table::Table;
 
 /// What `PartitionedEts.Native` passes to `load`; changes whenever the functions do.
-const ABI: i64 = 2;
+const ABI: i64 = 3;
 
 static HOSTING: OnceLock<Arc<Hosting<Sink>>> = OnceLock::new();
 

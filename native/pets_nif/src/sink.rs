@@ -12,6 +12,7 @@ use rustler::sys::ErlNifPid;
 
 use crate::atoms;
 use crate::caller::{self, Caller};
+use crate::courier;
 use crate::decode::decode;
 use crate::raw::{Env, Term};
 
@@ -99,7 +100,11 @@ impl hosting::Sink for Sink {
     type Caller = Caller;
 
     fn deliver(&self, caller: Caller, outcome: Outcome<'_>) {
-        caller.send(|env| outcome_term(env, outcome));
+        courier::deliver(caller, outcome);
+    }
+
+    fn together(&self, work: &mut dyn FnMut()) {
+        courier::together(work);
     }
 
     fn notify(&self, table: &str, happened: Happened) {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pets_core::placement::NodeName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -91,6 +92,8 @@ pub(super) enum Change {
 /// All peers.
 pub(super) struct Peers {
     known: Mutex<Known>,
+    /// The C-nodes of `known`, for operations on their way; written under its lock.
+    cnodes: ArcSwap<HashMap<NodeName, PeerName>>,
 }
 
 #[derive(Default)]
@@ -103,7 +106,7 @@ struct Known {
 
 impl Peers {
     pub(super) fn new() -> Self {
-        Peers { known: Mutex::new(Known::default()) }
+        Peers { known: Mutex::new(Known::default()), cnodes: ArcSwap::default() }
     }
 
     /// Makes a node known under the name of its C-node. One that is known keeps its stream.
@@ -113,7 +116,8 @@ impl Peers {
         cnode: &PeerName,
         via: &Arc<Node<H>>,
     ) {
-        let peers = &mut self.known.lock().by_node;
+        let known = &mut *self.known.lock();
+        let peers = &mut known.by_node;
         if peers.get(node).is_some_and(|peer| peer.cnode == *cnode) {
             return;
         }
@@ -129,21 +133,33 @@ impl Peers {
         };
         peer.stream.send(wire::open_cast());
         peers.insert(node.clone(), peer);
+        self.publish(known);
+    }
+
+    /// Lets operations know which C-nodes there are.
+    fn publish(&self, known: &Known) {
+        let cnodes = known.by_node.iter().map(|(node, peer)| (node.clone(), peer.cnode.clone()));
+        self.cnodes.store(Arc::new(cnodes.collect()));
     }
 
     /// Forgets a node: what is sent to it from now on goes nowhere. Returns its C-node.
     pub(super) fn remove(&self, node: &NodeName) -> Option<PeerName> {
-        self.known.lock().by_node.remove(node).map(|peer| peer.cnode)
+        let mut known = self.known.lock();
+        let peer = known.by_node.remove(node)?;
+        self.publish(&known);
+        Some(peer.cnode)
     }
 
     /// Forgets all nodes.
     pub(super) fn clear(&self) {
-        *self.known.lock() = Known::default();
+        let mut known = self.known.lock();
+        *known = Known::default();
+        self.publish(&known);
     }
 
-    /// The C-node of a node.
-    pub(super) fn cnode(&self, node: &NodeName) -> Option<PeerName> {
-        self.known.lock().by_node.get(node).map(|peer| peer.cnode.clone())
+    /// The C-nodes of all nodes, as they are now.
+    pub(super) fn cnodes(&self) -> arc_swap::Guard<Arc<HashMap<NodeName, PeerName>>> {
+        self.cnodes.load()
     }
 
     /// The stream to a node.

@@ -12,6 +12,12 @@ pub trait Sink: Send + Sync + 'static {
     /// Gives an answer to a caller that was told to wait. Runs on any thread.
     fn deliver(&self, caller: Self::Caller, outcome: Outcome<'_>);
 
+    /// Answers have arrived together: `work` [delivers](Self::deliver) them, and more may be saved
+    /// when they go out together.
+    fn together(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
     /// Something happened to a table's slots. Runs on any thread, in the order of the events, and
     /// must not call back into the hosting.
     fn notify(&self, table: &str, happened: Happened);

@@ -95,16 +95,18 @@ impl<S: Sink> Hosting<S> {
             return waiter
                 .answer(Outcome::Failed(super::Failure { reason: Reason::NoTable, node: None }));
         };
-        self.dispatch(Work {
+        let now = Instant::now();
+        let work = Work {
             table,
             op,
             args: args.to_vec(),
             origin: Origin::Erlang(waiter),
-            deadline: Instant::now() + PATIENCE,
+            deadline: now + PATIENCE,
             addressed: None,
             under: None,
             hops: 0,
-        });
+        };
+        self.begin(work, now);
     }
 }
 

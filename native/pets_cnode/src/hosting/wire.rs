@@ -30,6 +30,15 @@ pub struct Malformed(pub &'static str);
 /// An operation for another node.
 #[derive(Debug)]
 pub struct Request<'a> {
+    /// What is to be done.
+    pub head: Head<'a>,
+    /// The arguments in external format.
+    pub args: &'a [u8],
+}
+
+/// What a request says beside the arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head<'a> {
     /// The table's name.
     pub table: &'a str,
     /// The operation.
@@ -40,8 +49,6 @@ pub struct Request<'a> {
     pub under: Option<Under>,
     /// How long the caller still waits.
     pub time_left_ms: u32,
-    /// The arguments in external format.
-    pub args: &'a [u8],
 }
 
 /// The answer to a request.
@@ -141,25 +148,17 @@ pub const LONGEST_CAST: usize = 4 << 20;
 ///
 /// # Errors
 /// [`EncodeError`] for arguments that no message can hold.
-pub fn write_request(
-    out: &mut Vec<u8>,
-    table: &str,
-    op: OpCode,
-    addressed: bool,
-    under: Option<Under>,
-    time_left_ms: u32,
-    args: &[u64],
-) -> Result<(), EncodeError> {
-    write_name(out, table);
-    out.push(op as u8);
-    let phase = match under {
+pub fn write_request(out: &mut Vec<u8>, head: &Head<'_>, args: &[u64]) -> Result<(), EncodeError> {
+    write_name(out, head.table);
+    out.push(head.op as u8);
+    let phase = match head.under {
         None => 0,
         Some(Under { phase: Phase::Open, .. }) => FLAG_UNDER,
         Some(Under { phase: Phase::Closed, .. }) => FLAG_UNDER | FLAG_CLOSED,
     };
-    out.push(phase | if addressed { FLAG_ADDRESSED } else { 0 });
-    out.extend(time_left_ms.to_be_bytes());
-    if let Some(under) = under {
+    out.push(phase | if head.addressed { FLAG_ADDRESSED } else { 0 });
+    out.extend(head.time_left_ms.to_be_bytes());
+    if let Some(under) = head.under {
         out.extend(under.version.to_be_bytes());
     }
     etf::encode(args, out)
@@ -182,14 +181,14 @@ pub fn read_request(bytes: &[u8]) -> Result<Request<'_>, Malformed> {
         (Some(Under { version: u64::from_be_bytes(version), phase }), rest)
     };
     let op = OpCode::try_from(op).map_err(|_| Malformed("an operation that is not known here"))?;
-    Ok(Request {
+    let head = Head {
         table,
         op,
         addressed: flags & FLAG_ADDRESSED != 0,
         under,
         time_left_ms: u32::from_be_bytes(time_left),
-        args,
-    })
+    };
+    Ok(Request { head, args })
 }
 
 /// Appends the reply to an operation that was carried out; its result is an encoded term.
@@ -397,12 +396,11 @@ mod tests {
             for addressed in [false, true] {
                 let mut bytes = Vec::new();
                 let args = [word::header(word::Kind::Tuple, 1), word::small(5)];
-                write_request(&mut bytes, "t", OpCode::Lookup, addressed, under, 9, &args)
-                    .expect("the arguments fit");
+                let op = OpCode::Lookup;
+                let head = Head { table: "t", op, addressed, under, time_left_ms: 9 };
+                write_request(&mut bytes, &head, &args).expect("the arguments fit");
                 let request = read_request(&bytes).expect("it was written here");
-                assert_eq!((request.table, request.op), ("t", OpCode::Lookup));
-                assert_eq!((request.addressed, request.under), (addressed, under));
-                assert_eq!(request.time_left_ms, 9);
+                assert_eq!(request.head, head);
                 let mut read = Vec::new();
                 etf::decode(request.args, &mut read, &Limits::default()).expect("a term");
                 assert_eq!(read, args);

@@ -18,9 +18,10 @@ use pets_core::term::{etf, walk, word};
 
 use super::sink::{Failure, Outcome, Reason, Sink};
 use super::view::{NotNow, Phase, Under};
-use super::wire::{self, Reply};
-use super::{Hosted, Hosting, Waiter};
-use crate::{CallError, CallId, Replier};
+use super::wire::{self, Reply, Request};
+use super::{CallNumber, Hosted, Hosting, Waiter};
+use crate::server::with_scratch;
+use crate::{CallError, Replier};
 
 /// After so many answers `moved` the operation waits for the next tick: two nodes that point at
 /// each other must not keep a link busy.
@@ -43,21 +44,27 @@ pub struct Work<S: Sink> {
     pub(super) hops: u32,
 }
 
+impl<S: Sink> Work<S> {
+    /// What a request says beside the arguments.
+    fn head(&self, time_left_ms: u32) -> wire::Head<'_> {
+        wire::Head {
+            table: self.table.name(),
+            op: self.op,
+            addressed: self.addressed.is_some(),
+            under: self.under,
+            time_left_ms,
+        }
+    }
+}
+
 /// Who waits for the outcome of a [`Work`].
 pub(super) enum Origin {
-    /// A caller on this node, known by the number of its call.
-    Local(u64),
+    /// A caller on this node.
+    Local(CallNumber),
     /// Another node.
     Peer(Replier),
     /// A BEAM node that does not host the table.
     Erlang(Waiter),
-}
-
-/// A caller on this node, and where its operation is.
-pub(super) struct Call<S: Sink> {
-    pub(super) caller: S::Caller,
-    /// The request that is under way to another node.
-    pub(super) request: Option<CallId>,
 }
 
 /// Operations that wait for something to change about a slot.
@@ -109,6 +116,13 @@ impl<S: Sink> Parked<S> {
     }
 }
 
+/// [Parks](Parked::park) an operation with its table.
+#[must_use]
+fn park<S: Sink>(slot: Slot, work: Work<S>, seen: u64) -> Option<Work<S>> {
+    let table = Arc::clone(&work.table);
+    table.parked.park(slot, work, seen)
+}
+
 /// What one try came to.
 enum Tried {
     /// The result is in the buffer.
@@ -119,15 +133,15 @@ enum Tried {
     NotNow(NotNow),
 }
 
-fn attempt<S: Sink>(work: &Work<S>, result: &mut Vec<u64>) -> Tried {
-    let Some(under) = work.under else { return attempt_now(work, result) };
-    match work.table.try_under(under, || attempt_now(work, result)) {
+fn try_here<S: Sink>(work: &Work<S>, result: &mut Vec<u64>) -> Tried {
+    let Some(under) = work.under else { return try_now(work, result) };
+    match work.table.try_under(under, || try_now(work, result)) {
         Ok(tried) => tried,
         Err(not_now) => Tried::NotNow(not_now),
     }
 }
 
-fn attempt_now<S: Sink>(work: &Work<S>, result: &mut Vec<u64>) -> Tried {
+fn try_now<S: Sink>(work: &Work<S>, result: &mut Vec<u64>) -> Tried {
     let core = work.table.core();
     let executed = match (work.op, work.under) {
         (OpCode::InsertMany, Some(Under { phase: Phase::Closed, .. })) => {
@@ -168,135 +182,139 @@ fn merge(table: &Table, args: &[u64], result: &mut Vec<u64>) -> Result<(), OpErr
 impl<S: Sink> Hosting<S> {
     /// Carries an operation out, sends it on, or parks it.
     pub(super) fn dispatch(self: &Arc<Self>, mut work: Work<S>) {
-        let mut result = Vec::new();
         loop {
-            if let Origin::Local(id) = work.origin
-                && !self.calls.contains_sync(&id)
+            if let Origin::Local(call) = work.origin
+                && !self.callers.contains(call)
             {
                 // The caller gave up.
                 return;
             }
-            if Instant::now() >= work.deadline {
+            let now = Instant::now();
+            if now >= work.deadline {
                 return self.fail(work, Reason::Timeout, None);
             }
-            let table = Arc::clone(&work.table);
-            if work.under.is_none() && table.placed_by_callback() {
-                // From somebody who does not know how this table is placed.
-                return self.fail(work, Reason::Moved, Some(self.node_name()));
-            }
-            let seen = table.parked.changes();
-            if let Some(node) = &work.addressed
-                && *node != self.node_name()
-            {
-                if let Some(under) = work.under
-                    && (table.view().version != under.version || table.is_closed())
-                {
-                    match self.wait_for_view(&table, work, NotNow::OtherVersion, seen) {
-                        None => return,
-                        Some(again) => work = again,
-                    }
-                    continue;
-                }
-                let node = node.clone();
-                return self.request(&node, work);
-            }
-            result.clear();
-            let unserved = match attempt(&work, &mut result) {
-                Tried::Done => return self.answer(work.origin, Outcome::Done(&result)),
-                Tried::BadArgument(cause) => {
-                    return self.answer(work.origin, Outcome::BadArgument(cause));
-                }
-                Tried::TooLarge => return self.fail(work, Reason::TooLarge, None),
-                Tried::Unserved(unserved) => unserved,
-                Tried::NotNow(why) => match self.wait_for_view(&table, work, why, seen) {
-                    None => return,
-                    Some(again) => {
-                        work = again;
-                        continue;
-                    }
-                },
-            };
-            if table.is_closed() {
-                return self.fail(work, Reason::NoTable, Some(self.node_name()));
-            }
-            let owner = match unserved.why {
-                Why::Wait => None,
-                Why::Elsewhere => table.owner_elsewhere(unserved.slot, &self.node_name()),
-            };
-            if let Some((epoch, owner)) = owner
-                && work.hops < HOPS
-            {
-                if let Origin::Peer(replier) = work.origin {
-                    let moved = Reply::Moved { slot: unserved.slot, epoch, owner };
-                    return replier.reply(|out| wire::write_reply(out, &moved));
-                }
-                if work.op.takes_many() && !table.all_owned_by(work.op, &work.args, &owner) {
-                    return self.fail(work, Reason::Moved, None);
-                }
-                work.hops += 1;
-                return self.request(&owner, work);
-            }
-            work.hops = 0;
-            match table.parked.park(unserved.slot, work, seen) {
+            match self.attempt(work, now) {
                 None => return,
                 Some(again) => work = again,
             }
         }
     }
 
+    /// The first attempt, of an operation that has just come in, and all others if it takes more.
+    pub(super) fn begin(self: &Arc<Self>, work: Work<S>, now: Instant) {
+        if let Some(again) = self.attempt(work, now) {
+            self.dispatch(again);
+        }
+    }
+
+    /// One attempt to do so; gives the operation back when something has changed meanwhile.
+    #[must_use]
+    fn attempt(self: &Arc<Self>, mut work: Work<S>, now: Instant) -> Option<Work<S>> {
+        if work.under.is_none() && work.table.placed_by_callback() {
+            // From somebody who does not know how this table is placed.
+            return self.give_up(work, Reason::Moved, Some(self.node_name()));
+        }
+        let seen = work.table.parked.changes();
+        if let Some(node) = &work.addressed
+            && *node != **self.name.load()
+        {
+            if let Some(under) = work.under
+                && (work.table.view().version != under.version || work.table.is_closed())
+            {
+                return self.wait_for_view(work, NotNow::OtherVersion, seen);
+            }
+            let node = node.clone();
+            self.request(node, work, now);
+            return None;
+        }
+        let mut result = Vec::new();
+        let unserved = match try_here(&work, &mut result) {
+            Tried::Done => {
+                self.answer(work.origin, Outcome::Done(&result));
+                return None;
+            }
+            Tried::BadArgument(cause) => {
+                self.answer(work.origin, Outcome::BadArgument(cause));
+                return None;
+            }
+            Tried::TooLarge => return self.give_up(work, Reason::TooLarge, None),
+            Tried::Unserved(unserved) => unserved,
+            Tried::NotNow(why) => return self.wait_for_view(work, why, seen),
+        };
+        if work.table.is_closed() {
+            return self.give_up(work, Reason::NoTable, Some(self.node_name()));
+        }
+        let owner = match unserved.why {
+            Why::Wait => None,
+            Why::Elsewhere => work.table.owner_elsewhere(unserved.slot, &self.name.load()),
+        };
+        if let Some((epoch, owner)) = owner
+            && work.hops < HOPS
+        {
+            if let Origin::Peer(replier) = work.origin {
+                let moved = Reply::Moved { slot: unserved.slot, epoch, owner };
+                replier.reply(|out| wire::write_reply(out, &moved));
+                return None;
+            }
+            if work.op.takes_many() && !work.table.all_owned_by(work.op, &work.args, &owner) {
+                return self.give_up(work, Reason::Moved, None);
+            }
+            work.hops += 1;
+            self.request(owner, work, now);
+            return None;
+        }
+        work.hops = 0;
+        park(unserved.slot, work, seen)
+    }
+
+    fn give_up(&self, work: Work<S>, reason: Reason, node: Option<NodeName>) -> Option<Work<S>> {
+        self.fail(work, reason, node);
+        None
+    }
+
     /// Parks an operation whose view is not there until the view changes; `seen` as for
     /// [`Parked::park`]. One that has waited and meets another view than its own once more fails:
     /// its caller has to choose the node again.
     #[must_use]
-    fn wait_for_view(
-        &self,
-        table: &Hosted<S>,
-        mut work: Work<S>,
-        why: NotNow,
-        seen: u64,
-    ) -> Option<Work<S>> {
+    fn wait_for_view(&self, mut work: Work<S>, why: NotNow, seen: u64) -> Option<Work<S>> {
         let failure = match why {
-            _ if table.is_closed() => Some(Reason::NoTable),
+            _ if work.table.is_closed() => Some(Reason::NoTable),
             NotNow::OtherVersion if work.hops > 0 => Some(Reason::Moved),
             NotNow::OtherVersion | NotNow::OtherPhase => None,
         };
         if let Some(reason) = failure {
-            self.fail(work, reason, Some(self.node_name()));
-            return None;
+            return self.give_up(work, reason, Some(self.node_name()));
         }
         work.hops = u32::from(why == NotNow::OtherVersion);
-        table.parked.park(Slot::of(0), work, seen)
+        park(Slot::of(0), work, seen)
     }
 
     /// Sends an operation to a node.
-    fn request(self: &Arc<Self>, node: &NodeName, work: Work<S>) {
-        let Some((cnode, peer)) = self.connection(node) else {
-            return self.unreachable(work, node);
+    fn request(self: &Arc<Self>, node: NodeName, work: Work<S>, now: Instant) {
+        let (cnode, peers) = (self.node.load(), self.peers.cnodes());
+        let (Some(cnode), Some(peer)) = (&*cnode, peers.get(&node)) else {
+            return self.unreachable(work, &node);
         };
-        let left = work.deadline.saturating_duration_since(Instant::now());
+        let left = work.deadline.saturating_duration_since(now);
         let left_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
-        let mut body = Vec::with_capacity(64 + 8 * work.args.len());
-        let addressed = work.addressed.is_some();
-        let name = work.table.name();
-        let under = work.under;
-        let written =
-            wire::write_request(&mut body, name, work.op, addressed, under, left_ms, &work.args);
-        if written.is_err() || body.len() > wire::LONGEST_REQUEST {
-            return self.fail(work, Reason::TooLarge, None);
-        }
-        let local = match work.origin {
-            Origin::Local(id) => Some(id),
-            Origin::Peer(_) | Origin::Erlang(_) => None,
-        };
-        match cnode.call(&peer, (node.clone(), work), |out| out.extend_from_slice(&body)) {
-            Ok(request) => {
-                // The answer may have come already: then there is no entry, and none is made.
-                if let Some(id) = local {
-                    self.calls.update_sync(&id, |_, entry| entry.request = Some(request));
-                }
+        with_scratch(|body| {
+            match wire::write_request(body, &work.head(left_ms), &work.args) {
+                Ok(()) if body.len() <= wire::LONGEST_REQUEST => {}
+                Ok(()) | Err(_) => return self.fail(work, Reason::TooLarge, None),
             }
-            Err(((node, work), error)) => self.request_answered(node, work, Err(error)),
-        }
+            let local = match work.origin {
+                Origin::Local(call) => Some(call),
+                Origin::Peer(_) | Origin::Erlang(_) => None,
+            };
+            match cnode.call(peer, (node, work), body) {
+                Ok(request) => {
+                    if let Some(call) = local {
+                        self.callers.requested(call, request);
+                    }
+                }
+                Err(((node, work), error)) => self.request_answered(node, work, Err(error)),
+            }
+        });
     }
 
     /// There is no way to the node now: an operation for just this node fails, another one waits
@@ -315,7 +333,7 @@ impl<S: Sink> Hosting<S> {
         let slot = table.first_slot(work.op, &work.args);
         // Whatever changed before now is seen by the tick at the latest.
         let seen = table.parked.changes();
-        if let Some(work) = table.parked.park(slot, work, seen) {
+        if let Some(work) = park(slot, work, seen) {
             self.dispatch(work);
         }
     }
@@ -379,24 +397,26 @@ impl<S: Sink> Hosting<S> {
                 return refuse(replier, Reason::Protocol);
             }
         };
-        let Some(table) = self.table(request.table) else {
+        let Request { head, args: bytes } = request;
+        let Some(table) = self.table(head.table) else {
             return refuse(replier, Reason::NoTable);
         };
-        let mut args = Vec::with_capacity(request.args.len() / 4 + 2);
-        if etf::decode(request.args, &mut args, &etf::Limits::default()).is_err() {
+        let mut args = Vec::with_capacity(bytes.len() / 4 + 2);
+        if etf::decode(bytes, &mut args, &etf::Limits::default()).is_err() {
             return refuse(replier, Reason::Protocol);
         }
-        let patience = Duration::from_millis(request.time_left_ms.into());
-        self.dispatch(Work {
+        let now = Instant::now();
+        let work = Work {
             table,
-            op: request.op,
+            op: head.op,
             args,
             origin: Origin::Peer(replier),
-            deadline: Instant::now() + patience,
-            addressed: request.addressed.then(|| self.node_name()),
-            under: request.under,
+            deadline: now + Duration::from_millis(head.time_left_ms.into()),
+            addressed: head.addressed.then(|| self.node_name()),
+            under: head.under,
             hops: 0,
-        });
+        };
+        self.begin(work, now);
     }
 
     fn fail(&self, work: Work<S>, reason: Reason, node: Option<NodeName>) {
@@ -405,10 +425,10 @@ impl<S: Sink> Hosting<S> {
 
     fn answer(&self, origin: Origin, outcome: Outcome<'_>) {
         match origin {
-            Origin::Local(id) => {
-                // Whoever takes the entry out tells the caller: no answer after a cancellation.
-                if let Some((_, call)) = self.calls.remove_sync(&id) {
-                    self.sink.deliver(call.caller, outcome);
+            Origin::Local(call) => {
+                // Whoever takes it out tells it the outcome: there is none after a cancellation.
+                if let Some((caller, _)) = self.callers.remove(call) {
+                    self.sink.deliver(caller, outcome);
                 }
             }
             Origin::Peer(replier) => replier.reply(|out| match outcome {

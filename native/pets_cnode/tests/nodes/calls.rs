@@ -33,8 +33,7 @@ fn thousands_of_calls_are_pipelined_and_answered_once() {
                 for tag in 0..each {
                     let body = format!("e{thread}:{tag}");
                     let token = Waiter { tag, to: to.clone() };
-                    let write = |out: &mut Vec<u8>| out.extend_from_slice(body.as_bytes());
-                    assert!(a.node.call(b.name(), token, write).is_ok());
+                    assert!(a.node.call(b.name(), token, body.as_bytes()).is_ok());
                 }
                 drop(to);
                 let mut seen = vec![false; each as usize];
@@ -54,10 +53,14 @@ fn thousands_of_calls_are_pipelined_and_answered_once() {
 #[test]
 fn a_held_request_does_not_hold_up_the_ones_behind_it() {
     let epmd = Epmd::start();
-    let (a, b) = (epmd.node("pets_a"), epmd.node("pets_b"));
-    let held = a.start_call(b.name(), b"h");
+    // No tick of the links comes to their help.
+    let net_ticktime = 8 * PATIENCE;
+    let node = |alive| TestNode::start(Config { net_ticktime, ..epmd.config(alive) });
+    let (a, b) = (node("pets_a"), node("pets_b"));
     assert_eq!(a.call(b.name(), b"e"), Ok(b"e".to_vec()));
+    let held = a.start_call(b.name(), b"h");
     b.wait_for_held(1);
+    assert_eq!(a.call(b.name(), b"e"), Ok(b"e".to_vec()));
     let reply = b.script.held.lock().unwrap().pop().unwrap();
     reply.reply(|out| out.extend_from_slice(b"late"));
     assert_eq!(held.outcome(), Ok(b"late".to_vec()));
@@ -219,7 +222,7 @@ fn under_load_a_leaving_node_has_executed_exactly_what_it_answered() {
                     while !stopped.load(Ordering::SeqCst) {
                         let token = Waiter { tag: 0, to: to.clone() };
                         // Calls over the limit are refused here, and do not count.
-                        let _ = a.node.call(b.name(), token, |out| out.push(b'e'));
+                        let _ = a.node.call(b.name(), token, b"e");
                     }
                 });
             }

@@ -32,10 +32,22 @@ pub(crate) struct Epmd {
 
 impl Epmd {
     pub(crate) fn start() -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        Self::start_at(port)
+        loop {
+            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let port = free.local_addr().unwrap().port();
+            drop(free);
+            let epmd = Self::start_at(port);
+            // Another test may have been faster to listen on the port that was free.
+            if epmd.answers() {
+                return epmd;
+            }
+        }
+    }
+
+    fn answers(&self) -> bool {
+        let mut names = self.names_command();
+        names.stdout(Stdio::null()).stderr(Stdio::null());
+        names.status().is_ok_and(|status| status.success())
     }
 
     pub(crate) fn start_at(port: u16) -> Self {
@@ -64,11 +76,14 @@ impl Epmd {
 
     /// The names that are registered now.
     pub(crate) fn names(&self) -> String {
-        let output = Command::new("epmd")
-            .args(["-port", &self.port.to_string(), "-names"])
-            .output()
-            .expect("epmd on the PATH");
+        let output = self.names_command().output().expect("epmd on the PATH");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn names_command(&self) -> Command {
+        let mut command = Command::new("epmd");
+        command.args(["-port", &self.port.to_string(), "-names"]);
+        command
     }
 }
 
@@ -186,8 +201,7 @@ impl TestNode {
 
     pub(crate) fn try_call(&self, peer: &PeerName, body: &[u8]) -> Result<Pending, CallError> {
         let (to, receiver) = channel();
-        let write = |out: &mut Vec<u8>| out.extend_from_slice(body);
-        match self.node.call(peer, Waiter { tag: 0, to }, write) {
+        match self.node.call(peer, Waiter { tag: 0, to }, body) {
             Ok(id) => Ok(Pending { id, receiver }),
             Err((_, error)) => Err(error),
         }

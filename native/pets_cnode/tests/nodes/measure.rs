@@ -27,8 +27,7 @@ fn measure() {
             let total = 400_000;
             let send = |tag| {
                 let token = Waiter { tag, to: to.clone() };
-                let write = |out: &mut Vec<u8>| out.extend_from_slice(&body);
-                assert!(a.node.call(b.name(), token, write).is_ok());
+                assert!(a.node.call(b.name(), token, &body).is_ok());
             };
             let start = Instant::now();
             (0..window).for_each(send);

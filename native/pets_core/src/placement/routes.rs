@@ -1,6 +1,7 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use arc_swap::ArcSwap;
 
 use super::{Epoch, NodeName, SLOTS, Slot};
 
@@ -35,7 +36,7 @@ pub struct Routes {
     /// only.
     routes: Box<[AtomicU64]>,
     /// Names by [`MemberIndex`]; grows only, so that an index read from `routes` stays valid.
-    names: RwLock<Vec<NodeName>>,
+    names: ArcSwap<Vec<NodeName>>,
 }
 
 /// The member index that means nobody.
@@ -47,7 +48,7 @@ impl Routes {
     pub fn new() -> Routes {
         Routes {
             routes: (0..SLOTS).map(|_| AtomicU64::new(NOBODY)).collect(),
-            names: RwLock::new(Vec::new()),
+            names: ArcSwap::default(),
         }
     }
 
@@ -80,23 +81,24 @@ impl Routes {
     ///
     /// `None` when 65,535 other names have been used: the route is then unknown rather than wrong.
     pub fn member(&self, name: &NodeName) -> Option<MemberIndex> {
-        if let Some(index) = position(&self.names.read(), name) {
-            return Some(index);
+        loop {
+            let names = self.names.load();
+            if let Some(index) = position(&names, name) {
+                return Some(index);
+            }
+            if names.len() as u64 >= NOBODY {
+                return None;
+            }
+            let mut longer = Vec::clone(&names);
+            longer.push(name.clone());
+            // Another thread may have been faster: then the name is looked for once more.
+            self.names.compare_and_swap(&names, Arc::new(longer));
         }
-        let mut names = self.names.write();
-        if let Some(index) = position(&names, name) {
-            return Some(index);
-        }
-        if names.len() as u64 >= NOBODY {
-            return None;
-        }
-        names.push(name.clone());
-        Some(MemberIndex((names.len() - 1) as u16))
     }
 
     /// The name behind an index of these routes.
     pub fn name(&self, index: MemberIndex) -> Option<NodeName> {
-        self.names.read().get(index.index()).cloned()
+        self.names.load().get(index.index()).cloned()
     }
 
     /// The name of the slot's owner; for the slow paths, an operation compares indices.

@@ -1,8 +1,10 @@
 //! Operations wherever their slot is: the caller is told to wait, or answered on the spot.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pets_cnode::hosting::CallNumber;
+use pets_core::epoch;
 use pets_core::placement::NodeName;
 use pets_core::table::op::OpCode;
 use pets_core::term::atoms as texts;
@@ -10,39 +12,41 @@ use pets_core::term::word;
 
 use crate::atoms;
 use crate::caller::{Caller, sending};
+use crate::courier;
 use crate::hosting;
 use crate::raw::{Answer, Env, Term, nifs};
 use crate::registry;
 use crate::scratch::encode_argument;
 
 nifs! {
-    call_start/5 => start;
-    call_node/6 => start_on_node;
+    call_start/4 => start;
+    call_node/5 => start_on_node;
     call_cancel/1 => cancel;
+    courier_attach/1 => attach;
+    courier_deliver/0 => deliver;
 }
 
-/// `table, operation, arguments, reference, timeout_ms`
+/// `table, operation, arguments, reference`
 fn start(env: Env, args: &[Term]) -> Answer {
     match *args {
-        [table, op, arguments, reference, timeout] => {
-            submit(env, table, None, op, arguments, reference, timeout)
-        }
+        [table, op, arguments, reference] => submit(env, table, None, op, arguments, reference),
         _ => env.bad_argument().into(),
     }
 }
 
-/// `table, node, operation, arguments, reference, timeout_ms`
+/// `table, node, operation, arguments, reference`
 fn start_on_node(env: Env, args: &[Term]) -> Answer {
     match *args {
-        [table, node, op, arguments, reference, timeout] if word::is_atom(node.0) => {
+        [table, node, op, arguments, reference] if word::is_atom(node.0) => {
             let node = NodeName::from(texts::text(node.0));
-            submit(env, table, Some(node), op, arguments, reference, timeout)
+            submit(env, table, Some(node), op, arguments, reference)
         }
         _ => env.bad_argument().into(),
     }
 }
 
-/// The number of a call whose outcome comes as `{reference, outcome}`, or `{:done, outcome}`.
+/// `{number, timeout_ms}` of a call whose outcome comes as `{reference, outcome}`, or
+/// `{:done, outcome}`.
 fn submit(
     env: Env,
     table: Term,
@@ -50,29 +54,33 @@ fn submit(
     op: Term,
     arguments: Term,
     reference: Term,
-    timeout: Term,
 ) -> Answer {
     let atoms = atoms::get();
-    let Some(table) = registry::get(table) else {
-        let cause = if word::is_atom(table.0) { atoms.id } else { atoms.r#type };
-        return env.tuple(&[atoms.done, env.tuple(&[atoms.badarg, cause])]).into();
+    let (hosted, timeout_ms) = {
+        let guard = epoch::pin();
+        match registry::find(table, &guard) {
+            Some(table) => (Arc::clone(table.hosted()), table.timeout_ms),
+            None => {
+                let cause = if word::is_atom(table.0) { atoms.id } else { atoms.r#type };
+                return env.tuple(&[atoms.done, env.tuple(&[atoms.badarg, cause])]).into();
+            }
+        }
     };
-    let Some(op) = Some(op).filter(|op| word::is_atom(op.0)).map(|op| texts::text(op.0)) else {
-        return env.bad_argument().into();
-    };
-    let Some(op) = OpCode::from_name(op) else { return env.bad_argument().into() };
-    let Some(patience) = env.integer_value(timeout).and_then(|ms| u64::try_from(ms).ok()) else {
-        return env.bad_argument().into();
-    };
+    let Some(op) = op_code(op) else { return env.bad_argument().into() };
     let mut words = Vec::new();
     if let Err(answer) = encode_argument(env, arguments, &mut words) {
         return answer;
     }
     let caller = Caller::new(env, reference);
-    let patience = Duration::from_millis(patience);
+    let patience = Duration::from_millis(timeout_ms.max(0) as u64);
     let CallNumber(number) =
-        sending(env, || hosting().submit(table.hosted(), node, None, op, words, patience, caller));
-    env.integer(number as i64).into()
+        sending(env, || hosting().submit(&hosted, node, None, op, words, patience, caller));
+    env.tuple(&[env.integer(number as i64), env.integer(timeout_ms)]).into()
+}
+
+/// The operation that an atom names.
+pub(super) fn op_code(name: Term) -> Option<OpCode> {
+    word::is_atom(name.0).then(|| texts::text(name.0)).and_then(OpCode::from_name)
 }
 
 /// Whether nothing will come for this call any more.
@@ -81,4 +89,16 @@ fn cancel(env: Env, args: &[Term]) -> Term {
         Some(number) => atoms::boolean(hosting().cancel(CallNumber(number as u64))),
         None => env.bad_argument(),
     }
+}
+
+/// The process that sends answers on from now on, when it gets `:deliver`.
+fn attach(env: Env, args: &[Term]) -> Term {
+    let Some(pid) = env.local_pid(args[0]) else { return env.bad_argument() };
+    courier::attach(pid);
+    atoms::get().ok
+}
+
+/// Sends some of the answers; whether there are more.
+fn deliver(env: Env, _args: &[Term]) -> Term {
+    atoms::boolean(sending(env, courier::send_some))
 }

@@ -20,7 +20,6 @@ nifs! {
     table_attach/2 => attach;
     table_drop/1 as dirty => drop_table;
     table_config/1 => config;
-    table_timeout/1 => timeout;
     table_info/2 => info;
     table_names/0 => names;
 }
@@ -99,13 +98,6 @@ fn drop_table(env: Env, args: &[Term]) -> Term {
 fn config(env: Env, args: &[Term]) -> Term {
     match registry::get(args[0]) {
         Some(table) => decode(env, table.config.as_slice(), 0, None),
-        None => atoms::get().nil,
-    }
-}
-
-fn timeout(env: Env, args: &[Term]) -> Term {
-    match registry::get(args[0]) {
-        Some(table) => env.integer(table.timeout_ms),
         None => atoms::get().nil,
     }
 }

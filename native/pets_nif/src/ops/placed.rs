@@ -12,6 +12,7 @@ use crate::Table;
 use crate::atoms;
 use crate::caller::{Caller, sending};
 use crate::hosting;
+use crate::ops::call::op_code;
 use crate::raw::{Answer, Env, Term, nifs};
 use crate::registry;
 use crate::scratch::{WORDS_PER_CALL, encode_argument, with_buffer};
@@ -38,13 +39,9 @@ fn call(env: Env, args: &[Term]) -> Answer {
     };
     let text = |term: Term| word::is_atom(term.0).then(|| texts::text(term.0));
     let number = |term| env.integer_value(term).and_then(|n| u64::try_from(n).ok());
-    let (Some(node_text), Some(op), Some(phase), Some(version), Some(patience)) = (
-        text(node),
-        text(op).and_then(OpCode::from_name),
-        text(phase).and_then(phase_of),
-        number(version),
-        number(timeout),
-    ) else {
+    let (Some(node_text), Some(op), Some(phase), Some(version), Some(patience)) =
+        (text(node), op_code(op), text(phase).and_then(phase_of), number(version), number(timeout))
+    else {
         return env.bad_argument().into();
     };
     let under = Under { version, phase };
@@ -62,7 +59,7 @@ fn call(env: Env, args: &[Term]) -> Answer {
     let CallNumber(number) = sending(env, || {
         hosting().submit(table.hosted(), node, Some(under), op, words, patience, caller)
     });
-    env.integer(number as i64).into()
+    env.tuple(&[env.integer(number as i64), timeout]).into()
 }
 
 fn phase_of(name: &str) -> Option<Phase> {

@@ -1,0 +1,52 @@
+defmodule PartitionedEts.RemoteTest do
+  # Many callers of other nodes' keys at once.
+  use ExUnit.Case, async: false
+  @moduletag :clustered
+  @moduletag timeout: 120_000
+
+  import PartitionedEts.Test.Cluster
+
+  alias PartitionedEts.Test.Load
+
+  @keys 1..2_000
+  @callers 64
+
+  setup context do
+    nodes = start_cluster(2)
+    name = context.test
+    opts = [name: name, timeout: context[:timeout_ms] || 60_000]
+    for node <- nodes, do: {:ok, _owner} = start_table(node, opts)
+    for node <- nodes, do: :ok = table(node, :await_settled, [name, 30_000])
+    table(hd(nodes), :insert, [name, for(i <- @keys, do: {i, i})])
+    {:ok, nodes: nodes, name: name}
+  end
+
+  test "each of many callers gets its own answers", %{nodes: [a, b], name: name} do
+    results =
+      [a, b]
+      |> Enum.map(
+        &Task.async(fn -> call(&1, Load, :missing_to_many, [name, @keys, @callers]) end)
+      )
+      |> Task.await_many(60_000)
+
+    assert results == [[], []]
+
+    for node <- [a, b],
+        do: assert(call(node, PartitionedEts.Native, :node_info, []).calls_in_flight == 0)
+  end
+
+  test "no answer is lost when the process that sends them on is killed", context do
+    %{nodes: [a, _b], name: name} = context
+    looking = Task.async(fn -> call(a, Load, :missing_to_many, [name, @keys, @callers]) end)
+    :ok = call(a, Load, :stop_courier, [:kill])
+    assert Task.await(looking, 30_000) == []
+  end
+
+  @tag timeout_ms: 1_000
+  test "callers look for their answers themselves when that process does not run", context do
+    %{nodes: [a, _b], name: name} = context
+    stopped = call(a, :erlang, :spawn, [Load, :stop_courier, [:leave]])
+    assert call(a, Load, :missing_to_many, [name, 1..10, @callers]) == []
+    call(a, Process, :exit, [stopped, :kill])
+  end
+end
