@@ -53,11 +53,11 @@ pub use slot::{Changes, LoggedKey, SlotState, Why};
 use crate::placement::{SLOTS, Slot};
 use crate::term::word;
 use reclaim::{Detached, Epochs};
-use slot::{Locked, SlotStore};
+use slot::{Locked, SlotStore, Slots};
 
 /// A table of type `set`: one object for each key, keys told apart by `=:=`.
 pub struct Table {
-    slots: Box<[SlotStore]>,
+    slots: Slots,
     keypos: usize,
 }
 
@@ -101,7 +101,7 @@ impl Table {
     /// Where `keypos` is 0.
     pub fn new(keypos: usize, state: SlotState) -> Self {
         assert!(keypos > 0, "key positions count from 1");
-        let table = Table { slots: empty_slots(), keypos };
+        let table = Table { slots: Slots::new(SLOTS), keypos };
         // What the zeroed memory says already need not be written.
         if state != SlotState::Owned {
             table.set_all(state);
@@ -116,8 +116,8 @@ impl Table {
     }
 
     #[inline]
-    fn store(&self, slot: Slot) -> &SlotStore {
-        &self.slots[slot.index()]
+    fn store(&self, slot: Slot) -> SlotStore<'_> {
+        self.slots.get(slot.index())
     }
 
     /// Finds the object of a key.
@@ -407,7 +407,7 @@ impl Table {
     /// waits for readers to leave it.
     pub fn memory_bytes(&self) -> u64 {
         let _guard = epoch::pin();
-        let fixed = size_of::<Self>() + size_of_val(&*self.slots);
+        let fixed = size_of::<Self>() + self.slots.bytes();
         let arrays = self.slots.iter().map(SlotStore::array).filter(|array| !array.is_none());
         fixed as u64 + arrays.map(|array| array.bytes() + array.record_bytes()).sum::<u64>()
     }
@@ -425,11 +425,9 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        for slot in &mut self.slots {
-            // SAFETY: records borrow the table, so that nobody has one any more; what was retired
-            // before is no longer linked.
-            unsafe { slot.free() };
-        }
+        // SAFETY: records borrow the table, so that nobody has one any more; what was retired
+        // before is no longer linked.
+        unsafe { self.slots.free() };
     }
 }
 
@@ -449,25 +447,4 @@ impl<'t> Locks<'t> {
         let at = self.held.binary_search_by_key(&slot, |(slot, _)| *slot);
         &mut self.held[at.expect("the slots of all objects were locked")].1
     }
-}
-
-#[cfg(not(all(test, loom)))]
-fn empty_slots() -> Box<[SlotStore]> {
-    use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
-
-    // Zeroed by the system, page by page when a page is used: a table with few objects is small.
-    let layout = Layout::array::<SlotStore>(SLOTS).expect("the slots fit the address space");
-    // SAFETY: the layout is not empty.
-    let start = unsafe { alloc_zeroed(layout) }.cast::<SlotStore>();
-    if start.is_null() {
-        handle_alloc_error(layout);
-    }
-    // SAFETY: zero bytes are a `SlotStore`: null pointers, no log (`None` of a `Box` is null), a
-    // free lock (`false`), and numbers; the layout is that of such a slice.
-    unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, SLOTS)) }
-}
-
-#[cfg(all(test, loom))]
-fn empty_slots() -> Box<[SlotStore]> {
-    (0..SLOTS).map(|_| SlotStore::new()).collect()
 }

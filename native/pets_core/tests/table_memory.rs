@@ -95,7 +95,7 @@ fn memory_is_told_truly_and_comes_back() {
     }
     table.clear_owned().unwrap();
     // A clearing of this size is freed by a thread of its own.
-    let empty = size_of::<Table>() as u64 + 4096 * 32;
+    let empty = size_of::<Table>() as u64 + 4096 * 40;
     assert_eq!(table.memory_bytes(), empty);
     for key in 0..rows {
         insert(&table, key, 1);

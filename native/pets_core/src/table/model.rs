@@ -16,7 +16,7 @@ use super::cells::Array;
 use super::object::{Key, Object};
 use super::reclaim::Reclaim;
 use super::record::{Block, Record};
-use super::slot::{SlotState, SlotStore, Why};
+use super::slot::{SlotState, SlotStore, Slots, Why};
 use crate::term::hash::hash_exact;
 use crate::term::word::{Kind, header, small};
 
@@ -24,7 +24,7 @@ const KEYPOS: usize = 1;
 
 /// The slot of a model, and what was retired from it.
 struct World {
-    slot: SlotStore,
+    slots: Slots,
     retired: Mutex<Retired>,
 }
 
@@ -64,7 +64,7 @@ impl Drop for World {
             for (array, records) in retired.arrays {
                 array.free(records);
             }
-            self.slot.free();
+            self.slots.free();
         }
     }
 }
@@ -86,8 +86,12 @@ fn words(key: i64, a: i64, b: i64) -> [u64; 4] {
 }
 
 impl World {
+    fn slot(&self) -> SlotStore<'_> {
+        self.slots.get(0)
+    }
+
     fn new(objects: &[[u64; 4]]) -> Arc<World> {
-        let world = Arc::new(World { slot: SlotStore::new(), retired: Mutex::default() });
+        let world = Arc::new(World { slots: Slots::new(1), retired: Mutex::default() });
         for object in objects {
             world.put(*object);
         }
@@ -96,20 +100,20 @@ impl World {
 
     fn put(&self, words: [u64; 4]) {
         let object = Object::new(&words, KEYPOS).unwrap();
-        self.slot.lock().put(&object, KEYPOS, self);
+        self.slot().lock().put(&object, KEYPOS, self);
     }
 
     fn remove(&self, key: i64) {
         let words = [small(key)];
-        assert!(self.slot.lock().remove(&Key::new(&words), KEYPOS, self, |_| true));
+        assert!(self.slot().lock().remove(&Key::new(&words), KEYPOS, self, |_| true));
     }
 
     fn set_state(&self, state: SlotState) {
-        self.slot.lock().set_state(state);
+        self.slot().lock().set_state(state);
     }
 
     fn detach(&self) {
-        let array = self.slot.lock().detach();
+        let array = self.slot().lock().detach();
         let mut retired = self.retired.lock().unwrap();
         retired.addresses.insert(array.as_ptr().addr());
         retired.arrays.push((array, true));
@@ -122,7 +126,7 @@ impl World {
     fn read(&self, key: i64, pin: &Pin) -> Result<Option<Vec<u64>>, Why> {
         let words = [small(key)];
         // SAFETY: nothing is freed before the model ends.
-        let found = unsafe { self.slot.read(&Key::new(&words), KEYPOS) }?;
+        let found = unsafe { self.slot().read(&Key::new(&words), KEYPOS) }?;
         Ok(found.map(|record| self.look_at(record, pin)))
     }
 
@@ -133,7 +137,7 @@ impl World {
 
     /// Every object that one scan of the slot shows, with its hash.
     fn scan(&self, pin: &Pin) -> Vec<(u64, Vec<u64>)> {
-        let array = self.slot.array();
+        let array = self.slot().array();
         assert!(!pin.0.contains(&array.as_ptr().addr()), "a retired array was met");
         let mut shown = Vec::new();
         let mut from = Some(0);
@@ -354,7 +358,7 @@ fn a_slot_that_goes_away_and_comes_back_is_never_found_empty() {
 fn two_writers_lose_no_increment() {
     let increment = |world: &World| {
         let words = [small(key(1, 0))];
-        let changed = world.slot.lock().change_word(
+        let changed = world.slot().lock().change_word(
             &Key::new(&words),
             KEYPOS,
             |_| Some(2),

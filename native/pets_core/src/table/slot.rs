@@ -156,15 +156,27 @@ impl Status {
     }
 }
 
-/// One slot of a table. All zero bytes are an owned slot without objects.
-pub(crate) struct SlotStore {
+/// The slots of a table, each in two parts that lie on different cache lines: what every operation
+/// reads, and what every write changes. So nobody waits for a line with the address of an array
+/// because another core has just taken or left the lock beside it.
+pub(crate) struct Slots {
+    read: Box<[ReadPart]>,
+    write: Box<[WritePart]>,
+}
+
+/// All zero bytes are an owned slot without objects.
+struct ReadPart {
     /// The cells. Stored by the lock's holder, read by anybody who is pinned.
     array: AtomicPtr<Header>,
-    /// Changes while the slot is `Copying`. Only touched by the lock's holder.
-    log: UnsafeCell<Option<Box<Changes>>>,
     /// A [`Status`]. Stored by the lock's holder; readers look before they read, and again when
     /// they found nothing.
     status: AtomicU32,
+}
+
+/// All zero bytes are a free lock, no objects, and no log.
+struct WritePart {
+    /// Changes while the slot is `Copying`. Only touched by the lock's holder.
+    log: UnsafeCell<Option<Box<Changes>>>,
     /// Number of objects. Stored by the lock's holder, read by anybody.
     live: AtomicU32,
     /// Number of cells that were ever used in the current array. For the lock's holder only.
@@ -172,49 +184,119 @@ pub(crate) struct SlotStore {
     lock: Lock,
 }
 
-// SAFETY: the log is only touched by the lock's holder, everything else is atomic. Records and
-// arrays behind the pointer may be freed by any thread.
-unsafe impl Sync for SlotStore {}
+// SAFETY: the log is only touched by the lock's holder, everything else is atomic.
+unsafe impl Sync for WritePart {}
 // SAFETY: as above.
-unsafe impl Send for SlotStore {}
+unsafe impl Send for WritePart {}
+// SAFETY: everything is atomic. Records and arrays behind the pointer may be freed by any thread.
+unsafe impl Sync for ReadPart {}
+// SAFETY: as above.
+unsafe impl Send for ReadPart {}
 
-impl SlotStore {
+impl Slots {
+    /// So many slots, owned and empty.
+    #[cfg(not(all(test, loom)))]
+    pub(crate) fn new(count: usize) -> Self {
+        // SAFETY: for either part zero bytes are a value: null pointers, no log (`None` of a
+        // `Box` is null), a free lock (`false`), and numbers.
+        unsafe { Slots { read: zeroed(count), write: zeroed(count) } }
+    }
+
     #[cfg(all(test, loom))]
-    pub(crate) fn new() -> Self {
-        SlotStore {
-            array: AtomicPtr::new(std::ptr::null_mut()),
+    pub(crate) fn new(count: usize) -> Self {
+        let read =
+            |_| ReadPart { array: AtomicPtr::new(std::ptr::null_mut()), status: AtomicU32::new(0) };
+        let write = |_| WritePart {
             log: UnsafeCell::new(None),
-            status: AtomicU32::new(0),
             live: AtomicU32::new(0),
             used: AtomicU32::new(0),
             lock: Lock::new(),
-        }
+        };
+        Slots { read: (0..count).map(read).collect(), write: (0..count).map(write).collect() }
     }
 
     #[inline]
-    pub(crate) fn status(&self) -> Status {
+    pub(crate) fn get(&self, index: usize) -> SlotStore<'_> {
+        SlotStore { read: &self.read[index], write: &self.write[index] }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SlotStore<'_>> {
+        let parts = self.read.iter().zip(&self.write);
+        parts.map(|(read, write)| SlotStore { read, write })
+    }
+
+    /// Bytes without what the slots point to.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.read) + size_of_val(&*self.write)
+    }
+
+    /// Frees all objects.
+    ///
+    /// # Safety
+    /// Nobody else uses the slots, now or later.
+    pub(crate) unsafe fn free(&mut self) {
+        for part in &mut self.read {
+            let array = Array::from_ptr(part.array.load(Ordering::Relaxed));
+            if !array.is_none() {
+                // SAFETY: nobody else uses the slot.
+                unsafe { array.free(true) };
+            }
+            part.array.store(Array::NONE.as_ptr(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Zeroed by the system, page by page when a page is used: a table with few objects is small.
+///
+/// # Safety
+/// Zero bytes are a value of `T`.
+#[cfg(not(all(test, loom)))]
+unsafe fn zeroed<T>(count: usize) -> Box<[T]> {
+    use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+
+    let layout = Layout::array::<T>(count).expect("the slots fit the address space");
+    assert!(layout.size() > 0, "a table has slots");
+    // SAFETY: the layout is not empty.
+    let start = unsafe { alloc_zeroed(layout) }.cast::<T>();
+    if start.is_null() {
+        handle_alloc_error(layout);
+    }
+    // SAFETY: the layout is that of such a slice, and zero bytes are its values.
+    unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, count)) }
+}
+
+/// One slot of a table.
+#[derive(Clone, Copy)]
+pub(crate) struct SlotStore<'t> {
+    read: &'t ReadPart,
+    write: &'t WritePart,
+}
+
+impl<'t> SlotStore<'t> {
+    #[inline]
+    pub(crate) fn status(self) -> Status {
         // Acquire pairs with the Release in `Locked::set_state`: what was done to the data before
         // the change of state is visible.
-        Status(self.status.load(Ordering::Acquire))
+        Status(self.read.status.load(Ordering::Acquire))
     }
 
     /// The cells as they are now. The caller is pinned or holds the lock.
     #[inline]
-    pub(crate) fn array(&self) -> Array {
+    pub(crate) fn array(self) -> Array {
         // Acquire pairs with the Release in `Locked::set_array`.
-        Array::from_ptr(self.array.load(Ordering::Acquire))
+        Array::from_ptr(self.read.array.load(Ordering::Acquire))
     }
 
-    pub(crate) fn live(&self) -> u32 {
-        self.live.load(Ordering::Relaxed)
+    pub(crate) fn live(self) -> u32 {
+        self.write.live.load(Ordering::Relaxed)
     }
 
     /// Finds the record of a key, whatever the state of the slot.
     ///
     /// # Safety
-    /// The caller stays pinned, or holds the lock, for `'a`, and the table is not dropped.
+    /// The caller stays pinned, or holds the lock, for `'t`.
     #[inline]
-    pub(crate) unsafe fn find<'a>(&'a self, key: &Key<'_>, keypos: usize) -> Option<Record<'a>> {
+    pub(crate) unsafe fn find(self, key: &Key<'_>, keypos: usize) -> Option<Record<'t>> {
         let array = self.array();
         if array.is_none() {
             return None;
@@ -227,11 +309,11 @@ impl SlotStore {
     /// # Safety
     /// As for [`SlotStore::find`].
     #[inline]
-    pub(crate) unsafe fn read<'a>(
-        &'a self,
+    pub(crate) unsafe fn read(
+        self,
         key: &Key<'_>,
         keypos: usize,
-    ) -> Result<Option<Record<'a>>, Why> {
+    ) -> Result<Option<Record<'t>>, Why> {
         loop {
             let status = self.status();
             if !status.state().serves_reads() {
@@ -248,35 +330,21 @@ impl SlotStore {
     }
 
     #[inline]
-    pub(crate) fn lock(&self) -> Locked<'_> {
-        Locked { store: self, _guard: self.lock.lock() }
-    }
-
-    /// Frees all objects.
-    ///
-    /// # Safety
-    /// Nobody else uses the slot, now or later.
-    pub(crate) unsafe fn free(&mut self) {
-        let array = self.array();
-        if !array.is_none() {
-            // SAFETY: nobody else uses the slot.
-            unsafe { array.free(true) };
-        }
-        *self.log.get_mut() = None;
-        self.array.store(Array::NONE.as_ptr(), Ordering::Relaxed);
+    pub(crate) fn lock(self) -> Locked<'t> {
+        Locked { store: self, _guard: self.write.lock.lock() }
     }
 }
 
 /// A slot whose lock is held.
 pub(crate) struct Locked<'t> {
-    store: &'t SlotStore,
+    store: SlotStore<'t>,
     _guard: LockGuard<'t>,
 }
 
 impl<'t> Locked<'t> {
     #[inline]
     pub(crate) fn state(&self) -> SlotState {
-        Status(self.store.status.load(Ordering::Relaxed)).state()
+        Status(self.store.read.status.load(Ordering::Relaxed)).state()
     }
 
     #[inline]
@@ -290,17 +358,17 @@ impl<'t> Locked<'t> {
     }
 
     pub(crate) fn set_state(&mut self, state: SlotState) {
-        let status = Status(self.store.status.load(Ordering::Relaxed)).followed_by(state);
+        let status = Status(self.store.read.status.load(Ordering::Relaxed)).followed_by(state);
         if state != SlotState::Copying && state != SlotState::Frozen {
             *self.log() = None;
         }
         // Release pairs with the Acquire in `SlotStore::status`.
-        self.store.status.store(status.0, Ordering::Release);
+        self.store.read.status.store(status.0, Ordering::Release);
     }
 
     pub(crate) fn log(&mut self) -> &mut Option<Box<Changes>> {
         // SAFETY: only the lock's holder touches the log, and `self` is the only one.
-        unsafe { &mut *self.store.log.get() }
+        unsafe { &mut *self.store.write.log.get() }
     }
 
     /// Notes that a key is about to be, or was, written. Does nothing while nobody copies the slot.
@@ -316,13 +384,13 @@ impl<'t> Locked<'t> {
     #[inline]
     fn array(&self) -> Array {
         // Relaxed: arrays are stored under the lock.
-        Array::from_ptr(self.store.array.load(Ordering::Relaxed))
+        Array::from_ptr(self.store.read.array.load(Ordering::Relaxed))
     }
 
     fn set_array(&self, array: Array, used: u32) {
         // Release pairs with the Acquire in `SlotStore::array`: the cells are visible.
-        self.store.array.store(array.as_ptr(), Ordering::Release);
-        self.store.used.store(used, Ordering::Relaxed);
+        self.store.read.array.store(array.as_ptr(), Ordering::Release);
+        self.store.write.used.store(used, Ordering::Relaxed);
     }
 
     #[inline]
@@ -379,7 +447,7 @@ impl<'t> Locked<'t> {
     }
 
     fn add(&mut self, hash: u64, words: &[u64], reclaim: &impl Reclaim) {
-        let live = self.store.live.load(Ordering::Relaxed);
+        let live = self.store.write.live.load(Ordering::Relaxed);
         let record = Block::allocate(words);
         if self.array().is_none() {
             let homes = cells::MIN_HOMES;
@@ -387,11 +455,11 @@ impl<'t> Locked<'t> {
         }
         loop {
             let array = self.array();
-            let used = self.store.used.load(Ordering::Relaxed);
+            let used = self.store.write.used.load(Ordering::Relaxed);
             match array.vacancy(hash) {
                 Some(vacancy) if !vacancy.fresh || !array.is_full_with(used + 1) => {
-                    self.store.used.store(used + u32::from(vacancy.fresh), Ordering::Relaxed);
-                    self.store.live.store(live + 1, Ordering::Relaxed);
+                    self.store.write.used.store(used + u32::from(vacancy.fresh), Ordering::Relaxed);
+                    self.store.write.live.store(live + 1, Ordering::Relaxed);
                     array.count_bytes(8 * words.len() as u64, 0);
                     vacancy.fill(hash, record);
                     return;
@@ -417,7 +485,7 @@ impl<'t> Locked<'t> {
     fn rebuild(&self, homes: u32, spare: u32, reclaim: &impl Reclaim) {
         let old = self.array();
         let new = old.rebuilt(homes, spare);
-        self.set_array(new, self.store.live.load(Ordering::Relaxed));
+        self.set_array(new, self.store.write.live.load(Ordering::Relaxed));
         // SAFETY: the slot has another array now, and only the lock's holder retires arrays.
         unsafe { reclaim.retire_array(old) };
     }
@@ -438,10 +506,10 @@ impl<'t> Locked<'t> {
         self.wrote(key);
         let array = self.array();
         array.count_bytes(0, record.bytes());
-        let used = self.store.used.load(Ordering::Relaxed) - array.vacate(cell);
-        let live = self.store.live.load(Ordering::Relaxed) - 1;
-        self.store.used.store(used, Ordering::Relaxed);
-        self.store.live.store(live, Ordering::Relaxed);
+        let used = self.store.write.used.load(Ordering::Relaxed) - array.vacate(cell);
+        let live = self.store.write.live.load(Ordering::Relaxed) - 1;
+        self.store.write.used.store(used, Ordering::Relaxed);
+        self.store.write.live.store(live, Ordering::Relaxed);
         // SAFETY: the cell is vacant now, and the lock keeps others from retiring it too.
         unsafe { reclaim.retire_record(record.block()) };
         // An array that became empty stays, in its smallest form: a slot in which one key comes
@@ -479,7 +547,7 @@ impl<'t> Locked<'t> {
     pub(crate) fn detach(&mut self) -> Array {
         let array = self.array();
         self.set_array(Array::NONE, 0);
-        self.store.live.store(0, Ordering::Relaxed);
+        self.store.write.live.store(0, Ordering::Relaxed);
         if let Some(log) = self.log() {
             log.keys.clear();
             log.cleared = true;
