@@ -175,6 +175,8 @@ pub(crate) struct FrameReader<R> {
     busy: usize,
     /// How long the last [`fill_soon`](Self::fill_soon) waited.
     waited: Duration,
+    /// Before this the cores are needed for other things than looking.
+    look_again: Instant,
 }
 
 /// A read offers the socket at least this much room.
@@ -184,6 +186,9 @@ const READ_BYTES: usize = 64 << 10;
 const LOOK: Duration = Duration::from_micros(30);
 const SOON: Duration = Duration::from_micros(200);
 const FEW_FRAMES: usize = 5;
+/// A thread that was away from its core for longer, giving others a turn, does not look for a while.
+const TAKEN: Duration = Duration::from_micros(200);
+const REST: Duration = Duration::from_millis(250);
 /// A buffer that a large frame has grown beyond this is given back once it is empty.
 const KEEP_BYTES: usize = 1 << 20;
 
@@ -197,6 +202,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             frames: 0,
             busy: 0,
             waited: Duration::MAX,
+            look_again: Instant::now(),
         }
     }
 
@@ -257,7 +263,7 @@ impl FrameReader<OwnedReadHalf> {
     /// it goes to sleep: waking it would take longer than the whole call.
     pub(crate) async fn fill_soon(&mut self) -> Result<usize, ReadError> {
         let begun = Instant::now();
-        if self.busy <= FEW_FRAMES && self.waited < SOON {
+        if self.busy <= FEW_FRAMES && self.waited < SOON && begun >= self.look_again {
             self.look_until(begun + LOOK);
         }
         let count = self.fill().await;
@@ -265,15 +271,23 @@ impl FrameReader<OwnedReadHalf> {
         count
     }
 
-    /// Returns when there is something to read, or when it is `end`.
-    fn look_until(&self, end: Instant) {
+    /// Returns when there is something to read, or when it is `end`; also when another thread had
+    /// the core for long, which is needed for other things then: nobody looks for a while.
+    fn look_until(&mut self, end: Instant) {
         let socket = SockRef::from(self.socket.as_ref());
         let is_empty = || {
             let seen = socket.peek(&mut [MaybeUninit::uninit()]);
             seen.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
         };
-        while is_empty() && Instant::now() < end {
+        let mut now = Instant::now();
+        while now < end && is_empty() {
             thread::yield_now();
+            let later = Instant::now();
+            if later - now > TAKEN {
+                self.look_again = later + REST;
+                return;
+            }
+            now = later;
         }
     }
 }

@@ -60,7 +60,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            window: 64,
+            window: 16,
             retry: Duration::from_secs(1),
             backoff: Duration::from_millis(100),
             grace: Duration::from_millis(500),
