@@ -49,4 +49,15 @@ defmodule PartitionedEts.RemoteTest do
     assert call(a, Load, :missing_to_many, [name, 1..10, @callers]) == []
     call(a, Process, :exit, [stopped, :kill])
   end
+
+  @tag timeout_ms: 1
+  test "callers that give up, or die, cost the others nothing", context do
+    %{nodes: [a, _b], name: name} = context
+    {found, gave_up} = call(a, Load, :look_up_in_a_hurry, [name, @keys, @callers, 2_000])
+    assert found + gave_up == @callers * 2_000
+    assert found > 0
+    # The last of those who died may still be about to be answered.
+    :ok = call(a, Load, :await_no_calls, [])
+    assert call(a, Load, :missing, [name, 1..10]) == []
+  end
 end

@@ -18,6 +18,60 @@ defmodule PartitionedEts.Test.Load do
   end
 
   @doc """
+  Looks keys up in many processes, some of which are killed while they wait. Returns how many
+  answers came and how many callers gave up; an answer that is not the caller's crashes it.
+  """
+  @spec look_up_in_a_hurry(atom(), Range.t(), pos_integer(), pos_integer()) ::
+          {non_neg_integer(), non_neg_integer()}
+  def look_up_in_a_hurry(table, keys, processes, calls) do
+    looking =
+      for _ <- 1..processes do
+        Task.async(fn -> Enum.frequencies_by(1..calls, fn _ -> hurry(table, keys) end) end)
+      end
+
+    killing = Task.async(fn -> kill_callers(table, keys) end)
+    outcomes = Task.await_many(looking, 100_000)
+    send(killing.pid, :stop)
+    :ok = Task.await(killing)
+    count = fn outcome -> outcomes |> Enum.map(&Map.get(&1, outcome, 0)) |> Enum.sum() end
+    {count.(:found), count.(:timeout)}
+  end
+
+  defp hurry(table, keys) do
+    key = Enum.random(keys)
+    [{^key, ^key}] = PartitionedEts.lookup(table, key)
+    :found
+  rescue
+    error in PartitionedEts.Error -> error.reason
+  end
+
+  defp kill_callers(table, keys) do
+    callers =
+      for _ <- 1..20,
+          do: spawn(fn -> Enum.each(Stream.cycle([:ok]), fn _ -> hurry(table, keys) end) end)
+
+    Process.sleep(5)
+    Enum.each(callers, &Process.exit(&1, :kill))
+
+    receive do
+      :stop -> :ok
+    after
+      0 -> kill_callers(table, keys)
+    end
+  end
+
+  @doc "Waits until no call to another node is under way."
+  @spec await_no_calls() :: :ok
+  def await_no_calls do
+    unless PartitionedEts.Native.node_info().calls_in_flight == 0 do
+      Process.sleep(10)
+      await_no_calls()
+    end
+
+    :ok
+  end
+
+  @doc """
   Stops the process that sends answers on until all have arrived that were asked for; then it
   is killed, or left as it is.
   """
