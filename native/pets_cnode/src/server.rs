@@ -420,21 +420,13 @@ impl<H: Handler> ServerLink<'_, H> {
     async fn run_calls(&self, frames: &mut Frames) -> Result<std::convert::Infallible, String> {
         let closed = self.channel.closing().cancelled();
         tokio::pin!(closed);
-        let queue_limit = self.shared.config.queue_limit_bytes;
         loop {
             // Answers to everything that was read together leave together.
             self.channel.cork();
-            let mut requests = false;
-            let handled = self.request_batch(frames, &mut requests);
-            self.channel.uncork(requests);
+            let handled = self.request_batch(frames);
+            self.channel.uncork(handled == Ok(true));
             handled?;
-            let behind = self.channel.lock().queued_bytes() > queue_limit;
-            if behind {
-                // The peer does not read its answers: nothing more is read from it until it does.
-                self.channel.set_busy(true);
-                self.channel.drained_to(queue_limit / 2).await;
-                self.channel.set_busy(false);
-            }
+            self.catch_up().await;
             tokio::select! {
                 biased;
                 () = &mut closed => {
@@ -448,15 +440,27 @@ impl<H: Handler> ServerLink<'_, H> {
         }
     }
 
-    /// Hands out the requests that have arrived.
-    fn request_batch(&self, frames: &mut Frames, any: &mut bool) -> Result<(), String> {
+    /// Waits for a peer that does not read its answers: nothing more is read from it until it does.
+    async fn catch_up(&self) {
+        let limit = self.shared.config.queue_limit_bytes;
+        let is_behind = self.channel.lock().queued_bytes() > limit;
+        if is_behind {
+            self.channel.set_busy(true);
+            self.channel.drained_to(limit / 2).await;
+            self.channel.set_busy(false);
+        }
+    }
+
+    /// Hands out the requests that have arrived; says whether there were any.
+    fn request_batch(&self, frames: &mut Frames) -> Result<bool, String> {
+        let mut any = false;
         while let Some(range) = frames.next().map_err(|error| error.to_string())? {
             let payload = frames.payload(range);
             let Some((&frame::REQUEST, rest)) = payload.split_first() else {
                 return Err("an unexpected frame on a calls link".into());
             };
             let (id, body) = frame::split_id(rest).ok_or("a cut off request")?;
-            *any = true;
+            any = true;
             let overloaded = {
                 let mut state = self.channel.lock();
                 if state.owner.goodbye != Goodbye::Unsaid {
@@ -481,7 +485,7 @@ impl<H: Handler> ServerLink<'_, H> {
                 return Err("the handler of requests panicked".into());
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     async fn run_bulk(&self, frames: &mut Frames) -> Result<std::convert::Infallible, String> {
@@ -531,18 +535,12 @@ impl<H: Handler> ServerLink<'_, H> {
     }
 
     async fn run_erlang(&self, frames: &mut Frames) -> Result<std::convert::Infallible, String> {
-        let queue_limit = self.shared.config.queue_limit_bytes;
         loop {
             self.channel.cork();
             let handled = self.erlang_batch(frames);
             self.channel.uncork(false);
             handled?;
-            let behind = self.channel.lock().queued_bytes() > queue_limit;
-            if behind {
-                self.channel.set_busy(true);
-                self.channel.drained_to(queue_limit / 2).await;
-                self.channel.set_busy(false);
-            }
+            self.catch_up().await;
             self.fill(frames).await?;
         }
     }
