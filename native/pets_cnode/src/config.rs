@@ -25,8 +25,7 @@ pub struct Config {
     pub max_frame: usize,
     /// Most bytes that wait for one link to take them.
     pub queue_limit_bytes: usize,
-    /// Most own calls without an answer, over all peers; also the most unanswered requests that
-    /// one incoming link may have.
+    /// Most calls without an answer on one link, outgoing or incoming.
     pub max_calls_in_flight: usize,
     /// Whether node names carry fully qualified hosts (`-name`) or short ones (`-sname`).
     pub long_names: bool,
