@@ -122,8 +122,10 @@ pub(crate) fn submit<T>(
             return Err(Some(CallError::Overloaded));
         }
     };
-    state.append(&frame::call_header(frame::REQUEST, id.get(), body.len()));
-    state.append(body);
+    state.append_frame(frame::REQUEST, |out| {
+        out.extend_from_slice(&id.get().to_be_bytes());
+        out.extend_from_slice(body);
+    });
     channel.ask(state);
     Ok(id)
 }
@@ -247,14 +249,12 @@ fn answer_batch<H: Handler, R: tokio::io::AsyncRead + Unpin>(
         }
         channel.heard(state);
     }
-    let mut answers = batch.drain(..);
     shared.together(&mut || {
-        for (token, outcome) in answers.by_ref() {
+        for (token, outcome) in batch.drain(..) {
             let outcome = outcome.map(|range| frames.payload(range));
             shared.guarded(|handler| handler.replied(token, outcome));
         }
     });
-    drop(answers);
     broken.map_or(Ok(goodbye), Err)
 }
 
@@ -282,5 +282,34 @@ fn answer(payload: &[u8], end: usize) -> Result<Incoming, String> {
         }
         frame::GOODBYE => Ok(Incoming::Goodbye),
         other => Err(format!("an unexpected frame {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_name_one_call_only() {
+        let mut calls = Calls::new(7, u32::MAX);
+        let insert = |calls: &mut Calls<_>, end, token| {
+            let number = calls.waiting.insert(Waiting { end, token });
+            CallId::new(7, number.unwrap_or_else(|_| unreachable!("room")))
+        };
+        let first = insert(&mut calls, 10, "first");
+        let second = insert(&mut calls, 20, "second");
+        assert_eq!(first.peer(), 7);
+        assert!(second.get() < 1 << 59);
+        assert_eq!(calls.remove(first), Some("first"));
+        assert_eq!(calls.remove(first), None);
+        let third = insert(&mut calls, 30, "third");
+        assert_eq!(calls.remove(first), None, "an old id does not name the place's next call");
+        assert_eq!(calls.len(), 2);
+        assert_eq!(calls.remove(CallId::from_number(u64::MAX)), None);
+        let left = calls.waiting.drain().into_iter().map(|call| (call.end, call.token));
+        assert_eq!(left.collect::<Vec<_>>(), [(30, "third"), (20, "second")]);
+        assert_eq!(calls.remove(second), None);
+        assert_eq!(calls.remove(third), None);
+        assert_eq!(calls.len(), 0);
     }
 }

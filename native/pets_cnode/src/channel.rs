@@ -31,7 +31,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::frame::TICK;
+use crate::frame::{self, TICK};
 use crate::stats::Traffic;
 
 /// Quarters of `net_ticktime` without a byte from the peer after which a link is given up.
@@ -131,6 +131,13 @@ impl<X> State<X> {
     pub(crate) fn append(&mut self, frame: &[u8]) {
         self.queue.extend_from_slice(frame);
         self.enqueued += frame.len() as u64;
+    }
+
+    /// Like [`append`](Self::append), for a frame of a tag and what `write` adds.
+    pub(crate) fn append_frame(&mut self, tag: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.queue.len();
+        frame::push(&mut self.queue, tag, write);
+        self.enqueued += (self.queue.len() - start) as u64;
     }
 
     /// Puts back what a writer took and could not write.

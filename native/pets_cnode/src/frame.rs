@@ -56,17 +56,6 @@ pub(crate) fn seal(out: &mut [u8], start: usize) {
     out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
 }
 
-/// What precedes the body of a request or reply.
-pub(crate) fn call_header(tag: u8, id: u64, body_bytes: usize) -> [u8; CALL_HEADER_BYTES] {
-    let mut header = [0; CALL_HEADER_BYTES];
-    header[LENGTH_BYTES] = tag;
-    header[LENGTH_BYTES + 1..].copy_from_slice(&id.to_be_bytes());
-    // Senders check their payloads against `max_frame`, which is clamped to u32::MAX.
-    let length = u32::try_from(CALL_HEADER_BYTES - LENGTH_BYTES + body_bytes).unwrap_or(u32::MAX);
-    header[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
-    header
-}
-
 /// The id at the start of a request's or reply's payload (after the tag), and the rest.
 pub(crate) fn split_id(payload: &[u8]) -> Option<(u64, &[u8])> {
     let (id, body) = payload.split_first_chunk::<8>()?;

@@ -228,24 +228,32 @@ impl<H: Handler> Node<H> {
             queue_bytes: config.queue_limit_bytes,
         };
         let mut token = Some(token);
-        let error = match self.submit(peer, &limits, body, &mut token) {
-            Ok(id) => {
-                self.shared.traffic.called();
-                return Ok(id);
+        let mut closed = None;
+        let error = loop {
+            let channel = match self.calls_channel(peer, closed.as_ref()) {
+                Ok(channel) => channel,
+                Err(error) => break error,
+            };
+            match calls::submit(&channel, &limits, body, &mut token) {
+                Ok(id) => {
+                    self.shared.traffic.called();
+                    return Ok(id);
+                }
+                Err(Some(error)) => break error,
+                Err(None) => closed = Some(channel),
             }
-            Err(error) => error,
         };
         let token = token.expect("a call that was not accepted keeps its token");
         Err((token, error))
     }
 
-    fn submit(
+    /// The present calls link to a peer, but not the one that was found closed. Its peer is not
+    /// locked any more: sending a request may be a system call.
+    fn calls_channel(
         &self,
         name: &PeerName,
-        limits: &calls::Limits,
-        body: &[u8],
-        token: &mut Option<H::Token>,
-    ) -> Result<CallId, CallError> {
+        closed: Option<&Arc<CallsChannel<H::Token>>>,
+    ) -> Result<Arc<CallsChannel<H::Token>>, CallError> {
         loop {
             let peer = self.peer(name)?;
             let mut link = peer.calls.lock();
@@ -253,13 +261,10 @@ impl<H: Handler> Node<H> {
                 // Forgotten since it was looked up: there is a new entry, or will be.
                 continue;
             }
-            if let Some(channel) = &link.current {
-                match calls::submit(channel, limits, body, token) {
-                    Ok(id) => return Ok(id),
-                    Err(Some(error)) => return Err(error),
-                    // It has closed.
-                    Err(None) => {}
-                }
+            if let Some(channel) = &link.current
+                && !closed.is_some_and(|closed| Arc::ptr_eq(closed, channel))
+            {
+                return Ok(Arc::clone(channel));
             }
             let calls = peer.next_calls(link.current.as_deref());
             let shared = &self.shared;
@@ -269,7 +274,8 @@ impl<H: Handler> Node<H> {
             if !shared.spawn(task) {
                 return Err(CallError::NotConnected);
             }
-            link.current = Some(channel);
+            link.current = Some(Arc::clone(&channel));
+            return Ok(channel);
         }
     }
 
