@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pets_cnode::hosting::CallNumber;
+use pets_cnode::hosting::{CallNumber, Hosted, Under};
 use pets_core::epoch;
 use pets_core::placement::NodeName;
 use pets_core::table::op::OpCode;
@@ -17,6 +17,7 @@ use crate::hosting;
 use crate::raw::{Answer, Env, Term, nifs};
 use crate::registry;
 use crate::scratch::encode_argument;
+use crate::sink::Sink;
 
 nifs! {
     call_start/4 => start;
@@ -55,27 +56,50 @@ fn submit(
     arguments: Term,
     reference: Term,
 ) -> Answer {
-    let atoms = atoms::get();
     let (hosted, timeout_ms) = {
         let guard = epoch::pin();
         match registry::find(table, &guard) {
-            Some(table) => (Arc::clone(table.hosted()), table.timeout_ms),
-            None => {
-                let cause = if word::is_atom(table.0) { atoms.id } else { atoms.r#type };
-                return env.tuple(&[atoms.done, env.tuple(&[atoms.badarg, cause])]).into();
-            }
+            Some(table) => (Arc::clone(table.hosted()), table.timeout_ms.max(0) as u64),
+            None => return no_table(env, table).into(),
         }
     };
     let Some(op) = op_code(op) else { return env.bad_argument().into() };
     let mut words = Vec::new();
-    if let Err(answer) = encode_argument(env, arguments, &mut words) {
-        return answer;
+    match encode_argument(env, arguments, &mut words) {
+        Ok(()) => begin(env, &hosted, node, None, op, words, timeout_ms, reference).into(),
+        Err(answer) => answer,
     }
+}
+
+/// Begins a call; `{number, timeout_ms}`.
+#[expect(clippy::too_many_arguments, reason = "these are what makes an operation")]
+pub(super) fn begin(
+    env: Env,
+    hosted: &Arc<Hosted<Sink>>,
+    node: Option<NodeName>,
+    under: Option<Under>,
+    op: OpCode,
+    args: Vec<u64>,
+    timeout_ms: u64,
+    reference: Term,
+) -> Term {
     let caller = Caller::new(env, reference);
-    let patience = Duration::from_millis(timeout_ms.max(0) as u64);
+    let patience = Duration::from_millis(timeout_ms);
     let CallNumber(number) =
-        sending(env, || hosting().submit(&hosted, node, None, op, words, patience, caller));
-    env.tuple(&[env.integer(number as i64), env.integer(timeout_ms)]).into()
+        sending(env, || hosting().submit(hosted, node, under, op, args, patience, caller));
+    env.tuple(&[env.integer(number as i64), env.integer(timeout_ms as i64)])
+}
+
+/// The outcome of an operation on a table that is not here.
+pub(super) fn no_table(env: Env, name: Term) -> Term {
+    let atoms = atoms::get();
+    env.tuple(&[atoms.done, env.tuple(&[atoms.badarg, no_table_cause(name)])])
+}
+
+/// Why there is no such table: it is not here, or this is no name.
+pub(super) fn no_table_cause(name: Term) -> Term {
+    let atoms = atoms::get();
+    if word::is_atom(name.0) { atoms.id } else { atoms.r#type }
 }
 
 /// The operation that an atom names.

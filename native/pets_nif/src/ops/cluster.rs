@@ -13,6 +13,7 @@ use pets_core::term::word;
 use crate::atoms;
 use crate::caller::sending;
 use crate::hosting;
+use crate::ops::call::no_table_cause;
 use crate::raw::{Answer, Env, Term, nifs};
 use crate::registry;
 use crate::scratch::{encode_argument, with_buffer};
@@ -138,7 +139,7 @@ fn group_by_owner(env: Env, args: &[Term]) -> Answer {
     let atoms = atoms::get();
     let badarg = |cause| Answer::Term(env.tuple(&[atoms.badarg, cause]));
     let Some(table) = registry::get(args[0]) else {
-        return badarg(if word::is_atom(args[0].0) { atoms.id } else { atoms.r#type });
+        return badarg(no_table_cause(args[0]));
     };
     let own = hosting().node_name();
     let mut groups: BTreeMap<Option<NodeName>, Group> = BTreeMap::new();

@@ -1,8 +1,6 @@
 //! Operations on tables whose keys are placed by a callback, and the views of such tables.
 
-use std::time::Duration;
-
-use pets_cnode::hosting::{CallNumber, Outcome, Phase, Under};
+use pets_cnode::hosting::{Outcome, Phase, Under};
 use pets_core::placement::NodeName;
 use pets_core::table::op::{OpCode, OpError, execute};
 use pets_core::term::atoms as texts;
@@ -10,9 +8,9 @@ use pets_core::term::word;
 
 use crate::Table;
 use crate::atoms;
-use crate::caller::{Caller, sending};
+use crate::caller::sending;
 use crate::hosting;
-use crate::ops::call::op_code;
+use crate::ops::call::{begin, no_table, op_code};
 use crate::raw::{Answer, Env, Term, nifs};
 use crate::registry;
 use crate::scratch::{WORDS_PER_CALL, encode_argument, with_buffer};
@@ -32,14 +30,11 @@ fn call(env: Env, args: &[Term]) -> Answer {
     let [table, node, version, phase, op, arguments, reference, timeout] = *args else {
         return env.bad_argument().into();
     };
-    let atoms = atoms::get();
-    let Some(table) = registry::get(table) else {
-        let cause = if word::is_atom(table.0) { atoms.id } else { atoms.r#type };
-        return env.tuple(&[atoms.done, env.tuple(&[atoms.badarg, cause])]).into();
-    };
+    let name = table;
+    let Some(table) = registry::get(name) else { return no_table(env, name).into() };
     let text = |term: Term| word::is_atom(term.0).then(|| texts::text(term.0));
     let number = |term| env.integer_value(term).and_then(|n| u64::try_from(n).ok());
-    let (Some(node_text), Some(op), Some(phase), Some(version), Some(patience)) =
+    let (Some(node_text), Some(op), Some(phase), Some(version), Some(timeout_ms)) =
         (text(node), op_code(op), text(phase).and_then(phase_of), number(version), number(timeout))
     else {
         return env.bad_argument().into();
@@ -49,17 +44,12 @@ fn call(env: Env, args: &[Term]) -> Answer {
     if let Err(answer) = encode_argument(env, arguments, &mut words) {
         return answer;
     }
-    let is_here = node == atoms.nil;
+    let is_here = node == atoms::get().nil;
     if is_here && let Some(answer) = on_the_spot(env, &table, under, op, &words) {
         return answer;
     }
     let node = (!is_here).then(|| NodeName::from(node_text));
-    let caller = Caller::new(env, reference);
-    let patience = Duration::from_millis(patience);
-    let CallNumber(number) = sending(env, || {
-        hosting().submit(table.hosted(), node, Some(under), op, words, patience, caller)
-    });
-    env.tuple(&[env.integer(number as i64), timeout]).into()
+    begin(env, table.hosted(), node, Some(under), op, words, timeout_ms, reference).into()
 }
 
 fn phase_of(name: &str) -> Option<Phase> {
