@@ -82,20 +82,17 @@ defmodule PartitionedEts.Membership do
 
   # The keys of a table that is placed by a callback are to go to the other nodes.
   @spec leaving(atom()) :: :ok
-  def leaving(table) do
-    GenServer.call(__MODULE__, {:leaving, table}, @patience_ms)
-  catch
-    # Nobody can be told.
-    :exit, _reason -> :ok
-  end
+  def leaving(table), do: say({:leaving, table})
 
   # The table is about to be deleted; whatever could be handed over has been.
   @spec unhost(atom()) :: :ok
-  def unhost(table) do
-    GenServer.call(__MODULE__, {:unhost, table}, @patience_ms)
+  def unhost(table), do: say({:unhost, table})
+
+  # The table must go whether or not anybody can be told. When the application was stopped before
+  # its users, the C-node is gone as well.
+  defp say(request) do
+    GenServer.call(__MODULE__, request, @patience_ms)
   catch
-    # The table must go whether or not anybody can be told. When the application was stopped
-    # before its users, the C-node is gone as well.
     :exit, _reason -> :ok
   end
 

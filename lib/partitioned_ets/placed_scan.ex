@@ -4,6 +4,8 @@ defmodule PartitionedEts.PlacedScan do
   # node that is still to be visited to one that has been.
   @moduledoc false
 
+  import PartitionedEts.Placed, only: [ask: 5]
+
   alias PartitionedEts.{Call, Failure, Placed}
 
   @end_of_slots 4096
@@ -75,10 +77,6 @@ defmodule PartitionedEts.PlacedScan do
     with {:ok, {objects, visited, from, []}} <-
            ask(table, view, node, :scan_slots, {slots, from}),
          do: scan(table, view, node, Enum.drop(slots, visited), from, [objects | chunks])
-  end
-
-  defp ask(table, view, node, operation, arguments) do
-    Placed.ask(table, view, node, operation, arguments)
   end
 
   defp each_node(nodes, acc, step) do

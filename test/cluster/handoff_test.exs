@@ -8,24 +8,9 @@ defmodule PartitionedEts.HandoffTest do
 
   alias PartitionedEts.Test.Load
 
-  @settle_ms 30_000
-
   setup context, do: {:ok, name: context.test}
 
-  defp start_all(nodes, name, opts \\ []) do
-    owners =
-      for node <- nodes do
-        {:ok, owner} = start_table(node, [name: name] ++ opts)
-        owner
-      end
-
-    settle(nodes, name)
-    owners
-  end
-
-  defp settle(nodes, name) do
-    for node <- nodes, do: :ok = table(node, :await_settled, [name, @settle_ms])
-  end
+  defp start_all(nodes, name, opts \\ []), do: start_tables(nodes, [name: name] ++ opts)
 
   defp owned(node, name), do: length(table(node, :owned_slots, [name]))
 

@@ -13,20 +13,8 @@ defmodule PartitionedEts.PlacedTest do
 
   setup context, do: {:ok, name: context.test}
 
-  defp start_all(nodes, name, opts \\ []) do
-    owners =
-      for node <- nodes do
-        {:ok, owner} = start_table(node, [name: name, callbacks: Modulo] ++ opts)
-        owner
-      end
-
-    settle(nodes, name)
-    owners
-  end
-
-  defp settle(nodes, name) do
-    for node <- nodes, do: :ok = table(node, :await_settled, [name, @settle_ms])
-  end
+  defp start_all(nodes, name, opts \\ []),
+    do: start_tables(nodes, [name: name, callbacks: Modulo] ++ opts)
 
   defp stored(node, name), do: call(node, Load, :stored, [name])
 

@@ -17,6 +17,7 @@ defmodule PartitionedEts.Test.Cluster do
   @host ~c"127.0.0.1"
   @boot_ms 30_000
   @call_ms 30_000
+  @settle_ms 30_000
 
   @doc "Gives the test's own VM a name, and EPMD with it."
   @spec start_distribution!() :: :ok
@@ -136,6 +137,25 @@ defmodule PartitionedEts.Test.Cluster do
   end
 
   def start_table(%Node{} = node, module), do: start_child(node, module)
+
+  @doc "Starts a table on several nodes and waits until it has settled. Returns its owners."
+  @spec start_tables([Node.t()], keyword()) :: [pid()]
+  def start_tables(nodes, opts) do
+    owners =
+      for node <- nodes do
+        {:ok, owner} = start_table(node, opts)
+        owner
+      end
+
+    settle(nodes, opts[:name])
+    owners
+  end
+
+  @doc "Waits until a table has settled on all of these nodes."
+  @spec settle([Node.t()], atom()) :: :ok
+  def settle(nodes, name) do
+    Enum.each(nodes, fn node -> :ok = table(node, :await_settled, [name, @settle_ms]) end)
+  end
 
   @doc "Stops a table on a node in order: its data goes to the other members."
   @spec stop_table(Node.t(), pid()) :: :ok

@@ -60,17 +60,6 @@ defmodule PartitionedEts.Test.Load do
     end
   end
 
-  @doc "Waits until no call to another node is under way."
-  @spec await_no_calls() :: :ok
-  def await_no_calls do
-    unless PartitionedEts.Native.node_info().calls_in_flight == 0 do
-      Process.sleep(10)
-      await_no_calls()
-    end
-
-    :ok
-  end
-
   @doc """
   Stops the process that sends answers on until all have arrived that were asked for; then it
   is killed, or left as it is.
