@@ -57,8 +57,8 @@ defmodule PartitionedEts do
 
   ## Limits
 
-  Tables are of the type `:set`; the other types, match specifications, replicas and files come
-  with later versions and raise an error that says so until then.
+  Tables are of the types `:set`, `:bag` and `:duplicate_bag`; `:ordered_set`, match specifications,
+  replicas and files come with later versions and raise an error that says so until then.
   """
 
   alias PartitionedEts.{Bulk, Call, Cluster, Info, Native, Options, Owner, Scan, Table}
@@ -198,7 +198,8 @@ defmodule PartitionedEts do
   ## Writing
 
   @doc """
-  Inserts an object, or all objects of a list, replacing those with the same keys.
+  Inserts an object, or all objects of a list, replacing those with the same keys; in a bag beside
+  those with the same keys, behind them.
 
   Of several objects with one key in the list the last wins. A list is checked before anything is
   inserted, and on each node its objects are inserted together, as no other writer can see half of
@@ -332,7 +333,7 @@ defmodule PartitionedEts do
   end
 
   @doc """
-  Deletes the object with the given key, if there is one.
+  Deletes the objects with the given key, if there are any.
 
       iex> {:ok, _} = PartitionedEts.start_link(name: :del, table_opts: [:named_table, :public])
       iex> PartitionedEts.delete(:del, :missing)
@@ -347,7 +348,7 @@ defmodule PartitionedEts do
   end
 
   @doc """
-  Deletes exactly this object, if it is there.
+  Deletes exactly this object, if it is there; from a `:duplicate_bag` all that are like it.
 
       iex> {:ok, _} = PartitionedEts.start_link(name: :delo, table_opts: [:named_table, :public])
       iex> PartitionedEts.insert(:delo, {:a, 1})

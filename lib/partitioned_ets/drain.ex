@@ -63,17 +63,20 @@ defmodule PartitionedEts.Drain do
     end
   end
 
-  defp send_halves(table, view, node, [object]) do
-    Logger.error(
-      "table #{inspect(table)}: the object with the key " <>
-        "#{inspect(elem(object, view.keypos - 1))} is too large to be sent to #{node}"
-    )
-  end
-
+  # The objects of a key stay together: it has them all on one node, or on the other.
   defp send_halves(table, view, node, objects) do
-    {left, right} = Enum.split(objects, div(length(objects), 2))
-    send_to(table, view, node, left)
-    send_to(table, view, node, right)
+    case Enum.chunk_by(objects, &elem(&1, view.keypos - 1)) do
+      [[object | _]] ->
+        Logger.error(
+          "table #{inspect(table)}: what the key #{inspect(elem(object, view.keypos - 1))} has " <>
+            "is too large to be sent to #{node}"
+        )
+
+      keys ->
+        {left, right} = Enum.split(keys, div(length(keys), 2))
+        send_to(table, view, node, Enum.concat(left))
+        send_to(table, view, node, Enum.concat(right))
+    end
   end
 
   defp here!(table, view, operation, arguments) do

@@ -61,7 +61,7 @@ defmodule PartitionedEts.Info do
   defp value(:named_table, _config), do: true
   defp value(:node, _config), do: node()
   defp value(:heir, _config), do: :none
-  defp value(:type, _config), do: :set
+  defp value(:type, config), do: config.type
   defp value(:protection, _config), do: :public
   defp value(:keypos, config), do: config.keypos
   defp value(:owner, config), do: Native.table_info(config.name, :owner)

@@ -4,6 +4,8 @@ defmodule PartitionedEts.Options do
   # cannot drift apart. A value of this struct has been checked once and is trusted afterwards.
 
   @slots 4096
+  # Besides `:set`.
+  @types [:bag, :duplicate_bag]
   # The owner's registered name and the names of partitions are derived from the table's name; with
   # what is added they may have 255 characters as atoms and 255 bytes in a message.
   @longest_name 230
@@ -14,8 +16,8 @@ defmodule PartitionedEts.Options do
       type: :table_opts,
       required: true,
       doc:
-        "As for `:ets.new/2`. Must hold `:named_table` and `:public`; takes `:set`, " <>
-          "`{:keypos, n}`, and accepts the options that tune `:ets`, which are not needed here."
+        "As for `:ets.new/2`. Must hold `:named_table` and `:public`; takes `:set`, `:bag`, " <>
+          "`:duplicate_bag` and `{:keypos, n}`, and accepts the options that tune `:ets`, which are not needed here."
     ],
     partitions: [
       type: :partitions,
@@ -73,7 +75,7 @@ defmodule PartitionedEts.Options do
           timeout: pos_integer(),
           shutdown: timeout() | :brutal_kill,
           keypos: pos_integer(),
-          type: :set,
+          type: :set | :bag | :duplicate_bag,
           callback_functions: [{atom(), arity()}]
         }
 
@@ -211,7 +213,9 @@ defmodule PartitionedEts.Options do
 
   # As for `:ets.new/2`: of options that are repeated the last wins.
   defp table_opt(opt, acc, _caller) when opt in [:named_table, :public, :compressed], do: acc
-  defp table_opt(:set, {_type, keypos}, _caller), do: {:set, keypos}
+  # `:set` is the default, and changes nothing where another type is named.
+  defp table_opt(:set, acc, _caller), do: acc
+  defp table_opt(type, {_type, keypos}, _caller) when type in @types, do: {type, keypos}
 
   defp table_opt(access, _acc, caller) when access in [:private, :protected] do
     fail(
@@ -221,11 +225,11 @@ defmodule PartitionedEts.Options do
     )
   end
 
-  defp table_opt(type, _acc, caller) when type in [:ordered_set, :bag, :duplicate_bag] do
+  defp table_opt(:ordered_set, _acc, caller) do
     fail(
       caller,
-      "tables of the type #{inspect(type)} come with a later version; " <>
-        "this one has :set only, got #{inspect(type)} in :table_opts"
+      "tables of the type :ordered_set come with a later version; " <>
+        "this one has #{Enum.map_join([:set | @types], ", ", &inspect/1)}"
     )
   end
 

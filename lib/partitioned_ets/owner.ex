@@ -76,6 +76,7 @@ defmodule PartitionedEts.Owner do
   defp config(%Options{} = options) do
     %{
       name: options.name,
+      type: options.type,
       keypos: options.keypos,
       partitions: options.partitions,
       role: role(options),

@@ -86,6 +86,32 @@ defmodule PartitionedEts.HandoffTest do
     assert call(a, Load, :sum, [name]) == Enum.sum(counted)
   end
 
+  for type <- [:bag, :duplicate_bag] do
+    test "a #{type} filled from every node while nodes join and leave keeps all, in order",
+         context do
+      %{name: name} = context
+      opts = [table_opts: [:named_table, :public, unquote(type)]]
+      [a, b, c, d] = start_cluster(4)
+      [_, _, owner] = start_all([a, b, c], name, opts)
+
+      loads =
+        for node <- [a, b], i <- 1..2 do
+          writer = {node.name, i}
+          {node, writer, call(node, Load, :start_filling, [name, 300, writer])}
+        end
+
+      start_all([d], name, opts)
+      stop_table(c, owner)
+      settle([a, b, d], name)
+
+      filled =
+        for {node, writer, pid} <- loads, do: {writer, call(node, Load, :stop_counting, [pid])}
+
+      assert filled |> Enum.map(&elem(&1, 1)) |> Enum.min() > 0
+      assert call(a, Load, :wrongly_filled, [name, 300, filled]) == []
+    end
+  end
+
   test "a node that is killed takes only its own slots with it", %{name: name} do
     [a, b] = start_cluster(2)
     start_all([a, b], name)

@@ -119,11 +119,21 @@ defmodule PartitionedEts.OptionsTest do
                "expected :read_concurrency in :table_opts to be a boolean, got: 1"
     end
 
-    test "says of the other types that they come later" do
-      for type <- [:ordered_set, :bag, :duplicate_bag] do
-        assert refused(table_opts: [:named_table, :public, type]) =~
-                 "tables of the type #{inspect(type)} come with a later version"
+    test "takes a type as :ets does" do
+      for {types, type} <- [
+            {[], :set},
+            {[:bag], :bag},
+            {[:bag, :set], :bag},
+            {[:bag, :duplicate_bag], :duplicate_bag},
+            {[:duplicate_bag, :bag], :bag}
+          ] do
+        assert new(name: :t, table_opts: [:named_table, :public | types]).type == type
       end
+    end
+
+    test "says of ordered_set that it comes later" do
+      assert refused(table_opts: [:named_table, :public, :ordered_set]) =~
+               "tables of the type :ordered_set come with a later version"
     end
   end
 

@@ -118,6 +118,53 @@ defmodule PartitionedEts.Test.Load do
   @spec sum(atom()) :: integer()
   def sum(table), do: PartitionedEts.foldl(fn {_key, n}, sum -> sum + n end, 0, table)
 
+  @doc """
+  A process that puts `{key, {writer, n}}` with growing `n` into a bag, with keys `1..keys` in turn,
+  and takes every seventh object out again. Stopped by `stop_counting/1`, which returns how many it
+  put in.
+  """
+  @spec start_filling(atom(), pos_integer(), term()) :: pid()
+  def start_filling(table, keys, writer), do: spawn(fn -> fill(table, keys, writer, 0) end)
+
+  defp fill(table, keys, writer, n) do
+    true = PartitionedEts.insert(table, filled(keys, writer, n))
+    taken = n - 3
+    if taken?(taken), do: PartitionedEts.delete_object(table, filled(keys, writer, taken))
+
+    receive do
+      {:stop, from} -> send(from, {:counted, self(), n + 1})
+    after
+      0 -> fill(table, keys, writer, n + 1)
+    end
+  end
+
+  defp filled(keys, writer, n), do: {rem(n, keys) + 1, {writer, n}}
+  defp taken?(n), do: n >= 0 and rem(n, 7) == 0
+
+  @doc "What is wrong with a bag after `start_filling/3` for each of `{writer, put in}`."
+  @spec wrongly_filled(atom(), pos_integer(), [{term(), pos_integer()}]) :: [term()]
+  def wrongly_filled(table, keys, writers) do
+    for key <- 1..keys,
+        {writer, count} <- writers,
+        wrong <- wrong(table, keys, key, writer, count) do
+      wrong
+    end
+  end
+
+  defp wrong(table, keys, key, writer, count) do
+    expected =
+      for n <- 0..(count - 1),
+          {^key, _} <- [filled(keys, writer, n)],
+          not (taken?(n) and n <= count - 4),
+          do: n
+
+    # The objects of one writer are in the order in which it put them in.
+    case for {_key, {^writer, n}} <- PartitionedEts.lookup(table, key), do: n do
+      ^expected -> []
+      found -> [{key, writer, missing: expected -- found, surplus: found -- expected}]
+    end
+  end
+
   @doc "Starts a process that subscribes to a table and keeps what it hears."
   @spec start_hearing(atom()) :: pid()
   def start_hearing(table) do

@@ -8,8 +8,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use pets_core::table::{Counted, Key, Object, SlotState, Table};
+use pets_core::table::{Counted, Schema, SlotState, Table};
 use pets_core::term::word::{Kind, header, small};
+
+const SCHEMA: Schema = Schema::set(1);
 
 const SLICES: usize = 400;
 const OPERATIONS: usize = 5_000;
@@ -29,7 +31,7 @@ fn main() {
 }
 
 fn measure(rows: usize, threads: usize) {
-    let table = Table::new(1, SlotState::Owned);
+    let table = Table::new(SCHEMA, SlotState::Owned);
     let start = Instant::now();
     for key in 0..rows {
         insert(&table, key, 0);
@@ -48,47 +50,47 @@ fn measure(rows: usize, threads: usize) {
     time("get", &|key| {
         let guard = pets_core::epoch::pin();
         let words = [small(key as i64)];
-        let record = table.get(&Key::new(&words), &guard).expect("owned").expect("present");
-        black_box(record.word(2));
+        let record = table.get(&SCHEMA.key(&words), &guard).expect("owned").expect("present");
+        black_box(record.first().word(2));
     });
     time("get, absent", &|key| {
         let guard = pets_core::epoch::pin();
         let words = [small(-1 - key as i64)];
-        assert!(table.get(&Key::new(&words), &guard).expect("owned").is_none());
+        assert!(table.get(&SCHEMA.key(&words), &guard).expect("owned").is_none());
     });
     time("overwrite in place", &|key| insert(&table, key, key as i64));
     time("overwrite, new record", &|key| {
         let words = [header(Kind::Tuple, 2), small(key as i64), header(Kind::Float, 1), 7];
-        let object = Object::new(&words, 1).expect("an object");
+        let object = SCHEMA.object(&words).expect("an object");
         table.insert(&object).expect("owned");
         insert(&table, key, 1);
     });
     time("add_to_counter", &|key| {
         let words = [small(key as i64)];
-        let added = table.add_to_counter(&Key::new(&words), 2, 1).expect("owned");
+        let added = table.add_to_counter(&SCHEMA.key(&words), 2, 1).expect("owned");
         assert!(matches!(added, Counted::Value(_)));
     });
     time("add_to_counter, one key", &|_| {
         let words = [small(0)];
-        let added = table.add_to_counter(&Key::new(&words), 2, 1).expect("owned");
+        let added = table.add_to_counter(&SCHEMA.key(&words), 2, 1).expect("owned");
         assert!(matches!(added, Counted::Value(_)));
     });
     // Two threads that remove each other's keys would find them absent: each has its own half.
     time("remove + insert", &|key| {
         let words = [small(key as i64)];
-        table.remove(&Key::new(&words)).expect("owned");
+        table.remove(&SCHEMA.key(&words)).expect("owned");
         insert(&table, key, 1);
     });
     time("next", &|key| {
         let guard = pets_core::epoch::pin();
         let words = [small(key as i64)];
-        black_box(table.next_after(&Key::new(&words), &guard).expect("owned"));
+        black_box(table.next_after(&SCHEMA.key(&words), &guard).expect("owned"));
     });
 }
 
 fn insert(table: &Table, key: usize, value: i64) {
     let words = [header(Kind::Tuple, 2), small(key as i64), small(value)];
-    table.insert(&Object::new(&words, 1).expect("an object")).expect("owned");
+    table.insert(&SCHEMA.object(&words).expect("an object")).expect("owned");
 }
 
 /// Nanoseconds for each operation of one thread.

@@ -6,26 +6,28 @@
 //! hundred objects at a time even in a table of millions.
 //!
 //! ```
-//! use pets_core::table::{Key, Object, SlotState, Table};
+//! use pets_core::table::{Schema, SlotState, Table};
 //! use pets_core::term::word::{Kind, header, small};
 //!
-//! let table = Table::new(1, SlotState::Owned);
+//! let schema = Schema::set(1);
+//! let table = Table::new(schema, SlotState::Owned);
 //! let words = [header(Kind::Tuple, 2), small(1), small(42)];
-//! let object = Object::new(&words, table.keypos())?;
-//! assert!(table.insert_new(&object)?);
+//! assert!(table.insert_new(&schema.object(&words)?)?);
 //!
 //! let guard = pets_core::epoch::pin();
-//! let found = table.get(&Key::new(&[small(1)]), &guard)?.expect("it was inserted");
-//! assert_eq!(found.word(2), small(42));
+//! let found = table.get(&schema.key(&[small(1)]), &guard)?.expect("it was inserted");
+//! assert_eq!(found.first().word(2), small(42));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! Iteration has one order everywhere: by slot, and within a slot by hash, then by the exact order
-//! of the keys. It does not depend on the size of the table or on its history, so that a traversal
+//! of the keys, and the objects of a key of a bag as they were inserted. It does not depend on the size of the table or on its history, so that a traversal
 //! can go on in another process, on another node, or after the table has grown.
 
 mod blocks;
 mod cells;
+mod changes;
+mod entry;
 mod handoff;
 mod lock;
 #[cfg(all(test, loom))]
@@ -36,29 +38,36 @@ pub mod op;
 mod reclaim;
 mod record;
 mod scan;
+mod schema;
 mod slot;
+mod state;
 mod sync;
+mod writer;
 
 use std::sync::Arc;
 
 use crate::epoch::{self, Guard};
 
+pub use changes::{Changes, LoggedKey};
+pub use entry::Entry;
 pub use handoff::WrongState;
 pub use object::{Key, NotAnObject, Object};
 pub use op::{Cause, OpCode, OpError, execute, slots_of};
 pub use record::Record;
 pub use scan::{Cursor, NextError, ScanEnd};
-pub use slot::{Changes, LoggedKey, SlotState, Why};
+pub use schema::{Schema, TableType};
+pub use state::{SlotState, Why};
 
 use crate::placement::{SLOTS, Slot};
 use crate::term::word;
-use reclaim::{Detached, Epochs};
-use slot::{Locked, SlotStore, Slots};
+use reclaim::Detached;
+use slot::{SlotStore, Slots};
+use writer::Writer;
 
-/// A table of type `set`: one object for each key, keys told apart by `=:=`.
+/// A table of one of the types of `:ets`.
 pub struct Table {
     slots: Slots,
-    keypos: usize,
+    schema: Schema,
 }
 
 /// An operation met a slot that does not serve it. Nothing was changed.
@@ -88,20 +97,16 @@ pub enum Counted {
     /// The counter has this small integer's word now.
     Value(u64),
     /// Nothing was changed: the key is absent, the position is the key's or beyond the tuple, the
-    /// counter or the sum is no small integer, or the record cannot be changed in place. The
+    /// counter or the sum is no small integer, the record cannot be changed in place, or the table
+    /// is a bag. The
     /// general road ([`op`]) tells which, and does what can be done.
     Undecided,
 }
 
 impl Table {
-    /// An empty table with the key at the 1-based position `keypos`, all of its slots in `state`.
-    /// Memory is taken when the first slots are used.
-    ///
-    /// # Panics
-    /// Where `keypos` is 0.
-    pub fn new(keypos: usize, state: SlotState) -> Self {
-        assert!(keypos > 0, "key positions count from 1");
-        let table = Table { slots: Slots::new(SLOTS), keypos };
+    /// An empty table, all of its slots in `state`. Memory is taken when the first slots are used.
+    pub fn new(schema: Schema, state: SlotState) -> Self {
+        let table = Table { slots: Slots::new(SLOTS), schema };
         // What the zeroed memory says already need not be written.
         if state != SlotState::Owned {
             table.set_all(state);
@@ -109,10 +114,10 @@ impl Table {
         table
     }
 
-    /// The 1-based position of the key.
+    /// Type and key position.
     #[inline]
-    pub fn keypos(&self) -> usize {
-        self.keypos
+    pub fn schema(&self) -> Schema {
+        self.schema
     }
 
     #[inline]
@@ -120,7 +125,7 @@ impl Table {
         self.slots.get(slot.index())
     }
 
-    /// Finds the object of a key.
+    /// Finds what a key has: its object, in a bag its objects.
     ///
     /// # Errors
     /// [`Unserved`] where the key's slot does not serve reads.
@@ -129,10 +134,10 @@ impl Table {
         &'g self,
         key: &Key<'_>,
         _guard: &'g Guard,
-    ) -> Result<Option<Record<'g>>, Unserved> {
+    ) -> Result<Option<Entry<'g>>, Unserved> {
         let slot = key.slot();
         // SAFETY: the guard and the table are borrowed for `'g`.
-        unsafe { self.store(slot).read(key, self.keypos) }.map_err(|why| Unserved { slot, why })
+        unsafe { self.store(slot).read(key, self.schema) }.map_err(|why| Unserved { slot, why })
     }
 
     /// Whether the key has an object.
@@ -141,41 +146,40 @@ impl Table {
     /// As [`Table::get`].
     #[inline]
     pub fn contains(&self, key: &Key<'_>, guard: &Guard) -> Result<bool, Unserved> {
-        // A record does not leave this function, so that it need not live as long as the table.
+        // The entry does not leave this function, so that it need not live as long as the table.
         Ok(self.get(key, guard)?.is_some())
     }
 
     /// Locks the slot of a write and checks that it serves writes.
     #[inline]
-    fn write(&self, slot: Slot) -> Result<Locked<'_>, Unserved> {
+    fn write(&self, slot: Slot) -> Result<Writer<'_>, Unserved> {
         let locked = self.store(slot).lock();
         match locked.check_writable() {
-            Ok(()) => Ok(locked),
+            Ok(()) => Ok(Writer::new(self, locked)),
             Err(why) => Err(Unserved { slot, why }),
         }
     }
 
-    /// Stores an object, in the place of the one with its key if there is one.
+    /// Stores an object: in the place of the one with its key if there is one, in a bag beside
+    /// those that have its key.
     ///
     /// # Errors
     /// [`Unserved`] where the slot does not serve writes.
     #[inline]
     pub fn insert(&self, object: &Object<'_>) -> Result<(), Unserved> {
-        self.write(object.slot())?.put(object, self.keypos, &Epochs);
+        self.write(object.slot())?.put(object);
         Ok(())
     }
 
     /// Stores an object unless its key has one already. Says whether it was stored.
     ///
-    /// This is also how the objects of another owner are merged into a slot that is served here.
-    ///
     /// # Errors
     /// As [`Table::insert`].
     pub fn insert_new(&self, object: &Object<'_>) -> Result<bool, Unserved> {
-        let mut locked = self.write(object.slot())?;
-        let absent = locked.find(&object.key(), self.keypos).is_none();
+        let mut slot = self.write(object.slot())?;
+        let absent = slot.find(&object.key()).is_none();
         if absent {
-            locked.put_absent(object, &Epochs);
+            slot.put_absent(object);
         }
         Ok(absent)
     }
@@ -188,7 +192,7 @@ impl Table {
     pub fn insert_many(&self, objects: &[Object<'_>]) -> Result<(), Unserved> {
         let mut locks = self.write_all(objects.iter().map(Object::slot))?;
         for object in objects {
-            locks.of(object.slot()).put(object, self.keypos, &Epochs);
+            locks.of(object.slot()).put(object);
         }
         Ok(())
     }
@@ -200,12 +204,12 @@ impl Table {
     /// As [`Table::insert_many`].
     pub fn insert_new_many(&self, objects: &[Object<'_>]) -> Result<bool, Unserved> {
         let mut locks = self.write_all(objects.iter().map(Object::slot))?;
-        let present = |o: &Object<'_>| locks.of(o.slot()).find(&o.key(), self.keypos).is_some();
+        let present = |o: &Object<'_>| locks.of(o.slot()).find(&o.key()).is_some();
         if objects.iter().any(present) {
             return Ok(false);
         }
         for object in objects {
-            locks.of(object.slot()).put(object, self.keypos, &Epochs);
+            locks.of(object.slot()).put(object);
         }
         Ok(true)
     }
@@ -220,40 +224,68 @@ impl Table {
         Ok(Locks { held: held? })
     }
 
-    /// Removes the object of a key. Says whether there was one.
+    /// Stores objects that come from another owner of their keys, one key after the other: a key
+    /// that has something here keeps it, and in a `bag` gets what it has not. Objects of one key
+    /// must follow each other. Answers how many were stored.
+    ///
+    /// What was sent before, and is sent again, changes nothing.
+    ///
+    /// # Errors
+    /// [`Unserved`] where a slot does not serve writes; objects before it were stored.
+    pub fn merge(&self, objects: &[Object<'_>]) -> Result<usize, Unserved> {
+        let mut stored = 0;
+        for of_key in objects.chunk_by(|a, b| self.is_same_key(a, b)) {
+            let mut slot = self.write(of_key[0].slot())?;
+            let before = slot.objects();
+            if self.schema.table_type() == TableType::Bag || slot.find(&of_key[0].key()).is_none() {
+                of_key.iter().for_each(|object| slot.put(object));
+            }
+            stored += slot.objects() - before;
+        }
+        Ok(stored)
+    }
+
+    fn is_same_key(&self, a: &Object<'_>, b: &Object<'_>) -> bool {
+        self.schema.is_same_key(a.key().words, b.key().words)
+    }
+
+    /// Removes what a key has. Says whether it had anything.
     ///
     /// # Errors
     /// [`Unserved`] where the slot does not serve writes.
     pub fn remove(&self, key: &Key<'_>) -> Result<bool, Unserved> {
-        Ok(self.write(key.slot())?.remove(key, self.keypos, &Epochs, |_| true))
+        Ok(self.write(key.slot())?.remove(key, |_| {}))
     }
 
-    /// Removes the object of a key and appends it to `out`. Says whether there was one.
+    /// Removes what a key has and appends it to `out`, object after object. Answers how many
+    /// objects it had.
     ///
     /// # Errors
     /// As [`Table::remove`].
-    pub fn take(&self, key: &Key<'_>, out: &mut Vec<u64>) -> Result<bool, Unserved> {
-        let keep_copy = |record: Record<'_>| {
-            record.copy_to(out);
-            true
-        };
-        Ok(self.write(key.slot())?.remove(key, self.keypos, &Epochs, keep_copy))
+    pub fn take(&self, key: &Key<'_>, out: &mut Vec<u64>) -> Result<usize, Unserved> {
+        let mut taken = 0;
+        self.write(key.slot())?.remove(key, |entry| {
+            taken = entry.len();
+            entry.records().for_each(|record| record.copy_to(out));
+        });
+        Ok(taken)
     }
 
-    /// Removes an object if the table has exactly this one (`=:=`). Says whether it had.
+    /// Removes an object if the table has exactly this one (`=:=`), from a duplicate bag all that
+    /// are like it. Says whether it had.
     ///
     /// # Errors
     /// As [`Table::remove`].
     pub fn remove_object(&self, object: &Object<'_>) -> Result<bool, Unserved> {
-        let same = |record: Record<'_>| record.equals(object.words());
-        Ok(self.write(object.slot())?.remove(&object.key(), self.keypos, &Epochs, same))
+        Ok(self.write(object.slot())?.remove_object(object))
     }
 
     /// Reads, decides and writes as one step: shows the object of a key, if there is one, to
     /// `decide`, which answers what to do and what to return. To store an object it writes the
     /// whole tuple, with the same key, into the buffer that it gets (empty).
     ///
-    /// `decide` runs under the slot's lock: it must not use the table, and should be short.
+    /// `decide` runs under the slot's lock: it must not use the table, and should be short. For
+    /// tables that are no bags.
     ///
     /// # Errors
     /// [`Unserved`] where the slot does not serve writes; `decide` was not called then.
@@ -265,18 +297,19 @@ impl Table {
         key: &Key<'_>,
         decide: impl FnOnce(Option<Record<'_>>, &mut Vec<u64>) -> (Change, R),
     ) -> Result<R, Unserved> {
-        let mut locked = self.write(key.slot())?;
+        let mut slot = self.write(key.slot())?;
         let mut words = Vec::new();
-        let (change, result) = decide(locked.find(key, self.keypos), &mut words);
+        let (change, result) = decide(slot.find(key).map(Entry::first), &mut words);
         match change {
             Change::Keep => {}
             Change::Put => {
-                let object = Object::new(&words, self.keypos).expect("decide wrote an object");
-                assert!(object.key().words == key.words, "an update keeps the key");
-                locked.put(&object, self.keypos, &Epochs);
+                let object = self.schema.object(&words).expect("decide wrote an object");
+                let same_key = self.schema.is_same_key(object.key().words, key.words);
+                assert!(same_key, "an update keeps the key");
+                slot.put(&object);
             }
             Change::Remove => {
-                locked.remove(key, self.keypos, &Epochs, |_| true);
+                slot.remove(key, |_| {});
             }
         }
         Ok(result)
@@ -295,13 +328,14 @@ impl Table {
         position: usize,
         increment: i64,
     ) -> Result<Counted, Unserved> {
-        let mut locked = self.write(key.slot())?;
-        if position == self.keypos {
+        let mut slot = self.write(key.slot())?;
+        let keypos = self.schema.keypos();
+        if position == keypos || self.schema.is_bag() {
             return Ok(Counted::Undecided);
         }
         let counter = |record: Record<'_>| {
             // The usual place, behind a key of known length, needs no walk.
-            if self.keypos == 1 && position == 2 && record.arity() >= 2 {
+            if keypos == 1 && position == 2 && record.arity() >= 2 && !self.schema.compares_keys() {
                 return Some(1 + key.words.len());
             }
             record.element(position).map(|range| range.start)
@@ -317,7 +351,7 @@ impl Table {
                 _ => Err(()),
             }
         };
-        Ok(match locked.change_word(key, self.keypos, counter, add) {
+        Ok(match slot.change_word(key, counter, add) {
             Some(Ok(sum)) => Counted::Value(sum),
             Some(Err(())) | None => Counted::Undecided,
         })
@@ -330,15 +364,14 @@ impl Table {
     pub fn clear_owned(&self) -> Result<(), Unserved> {
         let mut held = Vec::with_capacity(SLOTS);
         for slot in Slot::all() {
-            let locked = self.store(slot).lock();
-            match locked.check_writable() {
-                Ok(()) => held.push(locked),
-                Err(Why::Elsewhere) => {}
-                Err(why @ Why::Wait) => return Err(Unserved { slot, why }),
+            match self.write(slot) {
+                Ok(writer) => held.push(writer),
+                Err(Unserved { why: Why::Elsewhere, .. }) => {}
+                Err(unserved) => return Err(unserved),
             }
         }
-        let objects = held.iter().map(|locked| locked.live() as usize).sum();
-        let arrays = held.iter_mut().map(Locked::detach).filter(|array| !array.is_none()).collect();
+        let objects = held.iter().map(Writer::objects).sum();
+        let arrays = held.iter_mut().map(Writer::detach).filter(|array| !array.is_none()).collect();
         drop(held);
         // SAFETY: `detach` unlinked them, with all their records.
         unsafe { Detached::new(arrays, objects) }.retire();
@@ -352,13 +385,12 @@ impl Table {
         let mut unserved = Vec::new();
         let mut objects = 0;
         for &slot in slots {
-            let mut locked = self.store(slot).lock();
-            match locked.check_writable() {
-                Ok(()) => {
-                    objects += locked.live() as usize;
-                    arrays.push(locked.detach());
+            match self.write(slot) {
+                Ok(mut writer) => {
+                    objects += writer.objects();
+                    arrays.push(writer.detach());
                 }
-                Err(why) => unserved.push(Unserved { slot, why }),
+                Err(error) => unserved.push(error),
             }
         }
         arrays.retain(|array| !array.is_none());
@@ -380,7 +412,7 @@ impl Table {
         }
         let array = store.array();
         let bytes = if array.is_none() { 0 } else { array.bytes() + array.record_bytes() };
-        Ok((store.live().into(), bytes))
+        Ok((store.objects().into(), bytes))
     }
 
     /// Number of objects in slots that serve reads. Exact while nobody writes.
@@ -388,7 +420,7 @@ impl Table {
         self.slots
             .iter()
             .filter(|slot| slot.status().state().serves_reads())
-            .map(|slot| slot.live() as usize)
+            .map(|slot| slot.objects() as usize)
             .sum()
     }
 
@@ -399,7 +431,7 @@ impl Table {
 
     /// Number of objects in one slot, whatever its state: what was received counts, too.
     pub fn slot_len(&self, slot: Slot) -> usize {
-        self.store(slot).live() as usize
+        self.store(slot).objects() as usize
     }
 
     /// Bytes that the table has allocated: its slots, their cells, and all objects, including what
@@ -433,17 +465,17 @@ impl Drop for Table {
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Table").field("keypos", &self.keypos).field("len", &self.len()).finish()
+        f.debug_struct("Table").field("schema", &self.schema).field("len", &self.len()).finish()
     }
 }
 
 /// Locked slots, in ascending order.
 struct Locks<'t> {
-    held: Vec<(Slot, Locked<'t>)>,
+    held: Vec<(Slot, Writer<'t>)>,
 }
 
 impl<'t> Locks<'t> {
-    fn of(&mut self, slot: Slot) -> &mut Locked<'t> {
+    fn of(&mut self, slot: Slot) -> &mut Writer<'t> {
         let at = self.held.binary_search_by_key(&slot, |(slot, _)| *slot);
         &mut self.held[at.expect("the slots of all objects were locked")].1
     }

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pets_core::placement::Slot;
-use pets_core::table::{Key, Object, SlotState, Table};
+use pets_core::table::{Schema, SlotState, Table};
 use pets_core::term::word::{Kind, header, small};
+
+const SCHEMA: Schema = Schema::set(1);
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 
@@ -47,7 +49,7 @@ fn collect() {
 fn insert(table: &Table, key: i64, size: usize) {
     let mut words = vec![header(Kind::Tuple, 2), small(key), header(Kind::Binary, 8 * size as u64)];
     words.extend(std::iter::repeat_n(7, size));
-    table.insert(&Object::new(&words, 1).unwrap()).unwrap();
+    table.insert(&SCHEMA.object(&words).unwrap()).unwrap();
 }
 
 /// What the thread may keep of freed blocks for the next objects: 512 of each of the lengths from 2
@@ -65,7 +67,7 @@ fn assert_true(table: &Table, before: usize) {
 fn memory_is_told_truly_and_comes_back() {
     collect();
     let before = allocated();
-    let table = Arc::new(Table::new(1, SlotState::Owned));
+    let table = Arc::new(Table::new(SCHEMA, SlotState::Owned));
     assert_true(&table, before);
     let rows = 400_000;
     for key in 0..rows {
@@ -78,7 +80,7 @@ fn memory_is_told_truly_and_comes_back() {
     assert_true(&table, before);
     let full = table.memory_bytes();
     for key in (0..rows).filter(|key| key % 50 != 0) {
-        table.remove(&Key::new(&[small(key)])).unwrap();
+        table.remove(&SCHEMA.key(&[small(key)])).unwrap();
     }
     assert_true(&table, before);
     assert!(table.memory_bytes() < full / 5, "arrays shrink");

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use pets_core::placement::Slot;
 use pets_core::table::{
-    Change, Counted, Cursor, Key, NextError, Object, ScanEnd, SlotState, Table, Unserved, Why,
+    Change, Counted, Cursor, Entry, NextError, ScanEnd, Schema, SlotState, Table, TableType,
+    Unserved, Why,
 };
 use pets_core::term::hash::hash_exact;
 use pets_core::term::word::{Kind, header, small, small_value};
@@ -74,10 +75,12 @@ fn op(keys: u16) -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The table's own order: by hash, then by the words of the key.
-type Model = BTreeMap<(u64, Vec<u64>), (u16, Vec<i64>)>;
+/// The table's own order: by hash, then by the words of the key. Each key with the values of its
+/// objects.
+type Model = BTreeMap<(u64, Vec<u64>), (u16, Vec<Vec<i64>>)>;
 
 struct World {
+    schema: Schema,
     table: Table,
     model: Model,
     /// Slots that were moved to a receiver: its table is the second one.
@@ -90,16 +93,29 @@ fn place(key: u16) -> (u64, Vec<u64>) {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(table_type: TableType) -> Self {
+        let schema = Schema::new(table_type, 1);
         World {
-            table: Table::new(1, SlotState::Owned),
+            schema,
+            table: Table::new(schema, SlotState::Owned),
             model: Model::new(),
-            receiver: Table::new(1, SlotState::Foreign),
+            receiver: Table::new(schema, SlotState::Foreign),
         }
     }
 
     fn state_of(&self, key: u16) -> SlotState {
         self.table.state(Slot::of(place(key).0))
+    }
+
+    /// What an insertion makes of the objects of a key.
+    fn put(&mut self, key: u16, values: &[i64]) {
+        let (_, objects) = self.model.entry(place(key)).or_insert((key, Vec::new()));
+        match self.schema.table_type() {
+            TableType::Set | TableType::OrderedSet => objects.clear(),
+            TableType::Bag if objects.iter().any(|object| object == values) => return,
+            TableType::Bag | TableType::DuplicateBag => {}
+        }
+        objects.push(values.to_vec());
     }
 
     fn refusal(&self, key: u16) -> Option<Unserved> {
@@ -117,57 +133,58 @@ impl World {
         match op {
             Op::Insert(key, values) => {
                 let words = object_words(*key, values);
-                let object = Object::new(&words, 1).unwrap();
+                let object = self.schema.object(&words).unwrap();
                 match self.refusal(*key) {
                     Some(refusal) => assert_eq!(self.table.insert(&object), Err(refusal)),
                     None => {
-                        let before = self.model.insert(place(*key), (*key, values.clone()));
+                        self.put(*key, values);
                         assert_eq!(self.table.insert(&object), Ok(()));
-                        drop(before);
                     }
                 }
             }
             Op::InsertNew(key, values) => {
                 let words = object_words(*key, values);
-                let object = Object::new(&words, 1).unwrap();
+                let object = self.schema.object(&words).unwrap();
                 match self.refusal(*key) {
                     Some(refusal) => assert_eq!(self.table.insert_new(&object), Err(refusal)),
                     None => {
                         let absent = !self.model.contains_key(&place(*key));
                         assert_eq!(self.table.insert_new(&object), Ok(absent));
                         if absent {
-                            self.model.insert(place(*key), (*key, values.clone()));
+                            self.put(*key, values);
                         }
                     }
                 }
             }
             Op::InsertMany(pairs) => {
                 let words: Vec<_> = pairs.iter().map(|(k, v)| object_words(*k, &[*v])).collect();
-                let objects: Vec<_> = words.iter().map(|w| Object::new(w, 1).unwrap()).collect();
+                let objects: Vec<_> =
+                    words.iter().map(|w| self.schema.object(w).unwrap()).collect();
                 let refusal = self.refusal_of_all(pairs.iter().map(|(key, _)| *key));
                 assert_eq!(self.table.insert_many(&objects), refusal.map_or(Ok(()), Err));
                 if refusal.is_none() {
                     for (key, value) in pairs {
-                        self.model.insert(place(*key), (*key, vec![*value]));
+                        self.put(*key, &[*value]);
                     }
                 }
             }
             Op::InsertNewMany(pairs) => {
                 let words: Vec<_> = pairs.iter().map(|(k, v)| object_words(*k, &[*v])).collect();
-                let objects: Vec<_> = words.iter().map(|w| Object::new(w, 1).unwrap()).collect();
+                let objects: Vec<_> =
+                    words.iter().map(|w| self.schema.object(w).unwrap()).collect();
                 let refusal = self.refusal_of_all(pairs.iter().map(|(key, _)| *key));
                 let absent = !pairs.iter().any(|(key, _)| self.model.contains_key(&place(*key)));
                 let expected = refusal.map_or(Ok(absent), Err);
                 assert_eq!(self.table.insert_new_many(&objects), expected);
                 if expected == Ok(true) {
                     for (key, value) in pairs {
-                        self.model.insert(place(*key), (*key, vec![*value]));
+                        self.put(*key, &[*value]);
                     }
                 }
             }
             Op::Remove(key) => {
                 let words = key_words(*key);
-                let removed = self.table.remove(&Key::new(&words));
+                let removed = self.table.remove(&self.schema.key(&words));
                 match self.refusal(*key) {
                     Some(refusal) => assert_eq!(removed, Err(refusal)),
                     None => {
@@ -177,57 +194,68 @@ impl World {
             }
             Op::RemoveObject(key, values) => {
                 let words = object_words(*key, values);
-                let removed = self.table.remove_object(&Object::new(&words, 1).unwrap());
+                let removed = self.table.remove_object(&self.schema.object(&words).unwrap());
                 match self.refusal(*key) {
                     Some(refusal) => assert_eq!(removed, Err(refusal)),
                     None => {
-                        let same = self.model.get(&place(*key)).is_some_and(|(_, v)| v == values);
-                        assert_eq!(removed, Ok(same));
-                        if same {
-                            self.model.remove(&place(*key));
+                        let mut same = false;
+                        if let Some((_, objects)) = self.model.get_mut(&place(*key)) {
+                            same = objects.contains(values);
+                            objects.retain(|object| object != values);
+                            if objects.is_empty() {
+                                self.model.remove(&place(*key));
+                            }
                         }
+                        assert_eq!(removed, Ok(same));
                     }
                 }
             }
             Op::Take(key) => {
                 let words = key_words(*key);
                 let mut out = Vec::new();
-                let taken = self.table.take(&Key::new(&words), &mut out);
+                let taken = self.table.take(&self.schema.key(&words), &mut out);
                 match self.refusal(*key) {
                     Some(refusal) => assert_eq!(taken, Err(refusal)),
                     None => {
                         let before = self.model.remove(&place(*key));
-                        assert_eq!(taken, Ok(before.is_some()));
-                        let before = before.map(|(key, values)| object_words(key, &values));
-                        assert_eq!(out, before.unwrap_or_default());
+                        let objects = before.map_or(Vec::new(), |(_, objects)| objects);
+                        assert_eq!(taken, Ok(objects.len()));
+                        let words: Vec<_> =
+                            objects.iter().flat_map(|values| object_words(*key, values)).collect();
+                        assert_eq!(out, words);
                     }
                 }
             }
             Op::Add(key, increment) => {
                 let words = key_words(*key);
-                let added = self.table.add_to_counter(&Key::new(&words), 2, *increment);
+                let added = self.table.add_to_counter(&self.schema.key(&words), 2, *increment);
                 if let Some(refusal) = self.refusal(*key) {
                     assert_eq!(added, Err(refusal));
                 } else if let Ok(Counted::Value(sum)) = added {
-                    let (_, values) = self.model.get_mut(&place(*key)).unwrap();
-                    values[0] += increment;
-                    assert_eq!(small_value(sum), values[0]);
+                    assert!(!self.schema.is_bag());
+                    let (_, objects) = self.model.get_mut(&place(*key)).unwrap();
+                    objects[0][0] += increment;
+                    assert_eq!(small_value(sum), objects[0][0]);
                 }
             }
+            Op::Update(..) if self.schema.is_bag() => {}
             Op::Update(key, values) => {
                 let words = key_words(*key);
-                let updated = self.table.update(&Key::new(&words), |record, out| match values {
-                    Some(values) => {
-                        out.extend(object_words(*key, values));
-                        (Change::Put, record.is_some())
-                    }
-                    None => (Change::Remove, record.is_some()),
-                });
+                let updated =
+                    self.table.update(&self.schema.key(&words), |record, out| match values {
+                        Some(values) => {
+                            out.extend(object_words(*key, values));
+                            (Change::Put, record.is_some())
+                        }
+                        None => (Change::Remove, record.is_some()),
+                    });
                 match self.refusal(*key) {
                     Some(refusal) => assert_eq!(updated, Err(refusal)),
                     None => {
                         let before = match values {
-                            Some(values) => self.model.insert(place(*key), (*key, values.clone())),
+                            Some(values) => {
+                                self.model.insert(place(*key), (*key, vec![values.clone()]))
+                            }
                             None => self.model.remove(&place(*key)),
                         };
                         assert_eq!(updated, Ok(before.is_some()));
@@ -270,7 +298,7 @@ impl World {
                 });
                 assert_eq!(end, ScanEnd::Done);
                 for words in staged {
-                    self.receiver.stage_put(&Object::new(&words, 1).unwrap()).unwrap();
+                    self.receiver.stage_put(&self.schema.object(&words).unwrap()).unwrap();
                 }
             }
             (SlotState::Foreign, _) => {
@@ -280,10 +308,11 @@ impl World {
                 self.receiver.scan_slot(Cursor::at(slot), usize::MAX, &pin, |record| {
                     words.push(record.words().collect::<Vec<_>>());
                 });
-                for words in &words {
-                    let object = Object::new(words, 1).unwrap();
-                    assert_eq!(self.table.insert_new(&object), Ok(true));
-                }
+                let objects: Vec<_> =
+                    words.iter().map(|words| self.schema.object(words).unwrap()).collect();
+                assert_eq!(self.table.merge(&objects), Ok(objects.len()));
+                // Again, as after an answer that was lost.
+                assert_eq!(self.table.merge(&objects), Ok(0));
                 self.receiver.freeze(slot).unwrap();
                 self.receiver.release(slot).unwrap();
             }
@@ -314,12 +343,13 @@ impl World {
             self.receiver.wipe(slot).unwrap();
         }
         for changed in changes.keys() {
-            match self.table.peek(&changed.key(), &pin) {
-                Some(record) => {
-                    let words: Vec<u64> = record.words().collect();
-                    self.receiver.stage_put(&Object::new(&words, 1).unwrap()).unwrap();
-                }
-                None => self.receiver.stage_remove(&changed.key()).unwrap(),
+            let entry = self.table.peek(&changed.key(), &pin);
+            if entry.is_none() || self.schema.is_bag() {
+                self.receiver.stage_remove(&changed.key()).unwrap();
+            }
+            for record in entry.iter().flat_map(|entry| entry.records()) {
+                let words: Vec<u64> = record.words().collect();
+                self.receiver.stage_put(&self.schema.object(&words).unwrap()).unwrap();
             }
         }
     }
@@ -327,19 +357,19 @@ impl World {
     fn check(&self) {
         let pin = pets_core::epoch::pin();
         let mut here = 0;
-        for ((_, words), (key, values)) in &self.model {
-            let object = object_words(*key, values);
-            let found = self.table.get(&Key::new(words), &pin);
+        for ((_, words), (key, objects)) in &self.model {
+            let objects: Vec<_> = objects.iter().map(|values| object_words(*key, values)).collect();
+            let found = self.table.get(&self.schema.key(words), &pin);
             match self.state_of(*key) {
                 SlotState::Foreign => {
-                    let moved = self.receiver.get(&Key::new(words), &pin).unwrap().unwrap();
-                    assert!(moved.words().eq(object));
+                    let moved = self.receiver.get(&self.schema.key(words), &pin).unwrap().unwrap();
+                    assert_eq!(all_words(moved), objects);
                     assert_eq!(found.unwrap_err().why, Why::Elsewhere);
                 }
                 SlotState::Granted => assert_eq!(found.unwrap_err().why, Why::Wait),
                 _ => {
-                    assert!(found.unwrap().unwrap().words().eq(object));
-                    here += 1;
+                    assert_eq!(all_words(found.unwrap().unwrap()), objects);
+                    here += objects.len();
                 }
             }
         }
@@ -364,10 +394,12 @@ impl World {
             .model
             .values()
             .filter(|(key, _)| self.state_of(*key).serves_reads())
-            .map(|(key, values)| object_words(*key, values))
+            .map(|(key, objects)| {
+                objects.iter().map(|values| object_words(*key, values)).collect::<Vec<_>>()
+            })
             .collect();
-        assert_eq!(scanned, expected);
-        self.check_next(&expected);
+        assert_eq!(scanned, expected.concat());
+        self.check_next(&expected.iter().map(|objects| objects[0].clone()).collect::<Vec<_>>());
     }
 
     fn check_next(&self, expected: &[Vec<u64>]) {
@@ -381,15 +413,28 @@ impl World {
             walked.push(record.words().collect::<Vec<_>>());
             let mut key = Vec::new();
             record.copy_range_to(record.key(1), &mut key);
-            at = self.table.next(&Key::new(&key), &pin).unwrap();
+            at = self.table.next(&self.schema.key(&key), &pin).unwrap();
         }
         assert_eq!(walked, expected);
         let absent = key_words(u16::MAX);
-        match self.table.next(&Key::new(&absent), &pin) {
+        match self.table.next(&self.schema.key(&absent), &pin) {
             Err(NextError::Absent | NextError::Unserved(_)) => {}
             found => panic!("the successor of an absent key: {found:?}"),
         }
     }
+}
+
+fn all_words(entry: Entry<'_>) -> Vec<Vec<u64>> {
+    entry.records().map(|record| record.words().collect()).collect()
+}
+
+fn table_type() -> impl Strategy<Value = TableType> {
+    prop::sample::select(vec![
+        TableType::Set,
+        TableType::OrderedSet,
+        TableType::Bag,
+        TableType::DuplicateBag,
+    ])
 }
 
 fn programs(cases: u32) -> ProptestConfig {
@@ -400,8 +445,11 @@ proptest! {
     #![proptest_config(programs(400))]
 
     #[test]
-    fn few_keys_do_what_a_map_does(ops in prop::collection::vec(op(40), 0..300)) {
-        let mut world = World::new();
+    fn few_keys_do_what_a_map_does(
+        table_type in table_type(),
+        ops in prop::collection::vec(op(40), 0..300),
+    ) {
+        let mut world = World::new(table_type);
         for op in &ops {
             world.run(op);
         }
@@ -415,12 +463,13 @@ proptest! {
     /// Mostly inserts, then mostly deletions, with handoffs in between and no clearing.
     #[test]
     fn slots_that_grow_and_shrink_do_what_a_map_does(
+        table_type in table_type(),
         (grow, shrink) in (
             prop::collection::vec(op(DENSE), 2_000..6_000),
             prop::collection::vec(op(DENSE), 2_000..6_000),
         )
     ) {
-        let mut world = World::new();
+        let mut world = World::new(table_type);
         let wanted = |op: &&Op| !matches!(op, Op::Clear | Op::Check | Op::State(_, 4..));
         for op in grow.iter().filter(wanted) {
             match op {
@@ -439,8 +488,11 @@ proptest! {
     }
 
     #[test]
-    fn many_slots_do_what_a_map_does(ops in prop::collection::vec(op(u16::MAX), 0..4_000)) {
-        let mut world = World::new();
+    fn many_slots_do_what_a_map_does(
+        table_type in table_type(),
+        ops in prop::collection::vec(op(u16::MAX), 0..4_000),
+    ) {
+        let mut world = World::new(table_type);
         for op in ops.iter().filter(|op| !matches!(op, Op::Check)) {
             world.run(op);
         }

@@ -8,10 +8,12 @@ use std::thread;
 
 use pets_core::placement::Slot;
 use pets_core::table::{
-    Change, Changes, Counted, Cursor, Key, Object, ScanEnd, SlotState, Table, Unserved, Why,
+    Change, Changes, Counted, Cursor, ScanEnd, Schema, SlotState, Table, Unserved, Why,
 };
 use pets_core::term::hash::hash_exact;
 use pets_core::term::word::{Kind, header, small, small_value};
+
+const SCHEMA: Schema = Schema::set(1);
 
 /// Small enough for valgrind, large enough for every rare case of the scheduler.
 const ROUNDS: i64 = 20_000;
@@ -22,7 +24,7 @@ fn keys_in(slots: usize, count: usize) -> Vec<i64> {
 }
 
 fn put(table: &Table, words: &[u64]) {
-    table.insert(&Object::new(words, 1).unwrap()).unwrap();
+    table.insert(&SCHEMA.object(words).unwrap()).unwrap();
 }
 
 /// Sets the flag when the thread ends, also by a panic: nobody waits for it then.
@@ -36,7 +38,7 @@ impl Drop for Ended<'_> {
 
 #[test]
 fn counters_stay_exact_while_their_slots_grow_and_shrink() {
-    let table = Table::new(1, SlotState::Owned);
+    let table = Table::new(SCHEMA, SlotState::Owned);
     let keys = keys_in(2, 400);
     let (counters, others) = keys.split_at(8);
     for &key in counters {
@@ -51,7 +53,7 @@ fn counters_stay_exact_while_their_slots_grow_and_shrink() {
                     let words = [small(counters[(round % 8) as usize])];
                     // Both counters of an object: only one of them can be changed in place.
                     let position = 2 + (round / 8 + thread) as usize % 2;
-                    let key = Key::new(&words);
+                    let key = SCHEMA.key(&words);
                     if table.add_to_counter(&key, position, 1).unwrap() != Counted::Undecided {
                         continue;
                     }
@@ -72,7 +74,7 @@ fn counters_stay_exact_while_their_slots_grow_and_shrink() {
                     put(table, &[header(Kind::Tuple, 2), small(key), small(1)]);
                 }
                 for &key in others {
-                    assert!(table.remove(&Key::new(&[small(key)])).unwrap());
+                    assert!(table.remove(&SCHEMA.key(&[small(key)])).unwrap());
                 }
             }
         });
@@ -84,8 +86,8 @@ fn counters_stay_exact_while_their_slots_grow_and_shrink() {
             let index = (round % 8) as usize;
             let guard = guard();
             let words = [small(counters[index])];
-            let record = table.get(&Key::new(&words), &guard).unwrap().unwrap();
-            let object: Vec<u64> = record.words().collect();
+            let record = table.get(&SCHEMA.key(&words), &guard).unwrap().unwrap();
+            let object: Vec<u64> = record.first().words().collect();
             assert_eq!(object[1], words[0]);
             let sum = small_value(object[2]) + small_value(object[3]);
             assert!(before[index] <= sum && sum <= 2 * ROUNDS);
@@ -96,8 +98,8 @@ fn counters_stay_exact_while_their_slots_grow_and_shrink() {
     let mut total = 0;
     for &key in counters {
         let words = [small(key)];
-        let record = table.get(&Key::new(&words), &guard).unwrap().unwrap();
-        total += small_value(record.word(2)) + small_value(record.word(3));
+        let record = table.get(&SCHEMA.key(&words), &guard).unwrap().unwrap();
+        total += small_value(record.first().word(2)) + small_value(record.first().word(3));
     }
     assert_eq!(total, 2 * ROUNDS);
     assert_eq!(table.len(), 8);
@@ -115,7 +117,7 @@ fn stamped(key: i64, stamp: i64) -> Vec<u64> {
 
 #[test]
 fn readers_and_scans_see_whole_objects_of_the_right_key() {
-    let table = Table::new(1, SlotState::Owned);
+    let table = Table::new(SCHEMA, SlotState::Owned);
     let keys = keys_in(2, 64);
     let (stay, come_and_go) = keys.split_at(32);
     for &key in stay {
@@ -132,7 +134,7 @@ fn readers_and_scans_see_whole_objects_of_the_right_key() {
                     put(table, &stamped(stay[(stamp % 32) as usize], stamp));
                     let key = come_and_go[(stamp % 32) as usize];
                     put(table, &stamped(key, stamp));
-                    table.remove(&Key::new(&[small(key)])).unwrap();
+                    table.remove(&SCHEMA.key(&[small(key)])).unwrap();
                 }
             });
         }
@@ -141,9 +143,9 @@ fn readers_and_scans_see_whole_objects_of_the_right_key() {
             let guard = pets_core::epoch::pin();
             let key = keys[(round % 64) as usize];
             let words = [small(key)];
-            match table.get(&Key::new(&words), &guard).unwrap() {
+            match table.get(&SCHEMA.key(&words), &guard).unwrap() {
                 Some(record) => {
-                    let object: Vec<u64> = record.words().collect();
+                    let object: Vec<u64> = record.first().words().collect();
                     assert_eq!(object, stamped(key, small_value(object[2])));
                 }
                 None => assert!(come_and_go.contains(&key), "{key} was never deleted"),
@@ -178,7 +180,7 @@ fn readers_and_scans_see_whole_objects_of_the_right_key() {
 
 #[test]
 fn list_inserts_are_one_step_for_other_writers() {
-    let table = Table::new(1, SlotState::Owned);
+    let table = Table::new(SCHEMA, SlotState::Owned);
     let keys = keys_in(40, 6);
     let won = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -192,7 +194,7 @@ fn list_inserts_are_one_step_for_other_writers() {
                     let order = keys[turn..].iter().chain(&keys[..turn]);
                     let words: Vec<_> = order.map(|&key| stamped(key, stamp)).collect();
                     let objects: Vec<_> =
-                        words.iter().map(|words| Object::new(words, 1).unwrap()).collect();
+                        words.iter().map(|words| SCHEMA.object(words).unwrap()).collect();
                     if !table.insert_new_many(&objects).unwrap() {
                         continue;
                     }
@@ -218,7 +220,7 @@ fn hand_over(from: &Table, to: &Table, slot: Slot) {
         let guard = pets_core::epoch::pin();
         let end = from.scan_slot(cursor, 20, &guard, |record| {
             let words: Vec<u64> = record.words().collect();
-            to.stage_put(&Object::new(&words, 1).unwrap()).unwrap();
+            to.stage_put(&SCHEMA.object(&words).unwrap()).unwrap();
         });
         match end {
             ScanEnd::Done => break,
@@ -243,8 +245,8 @@ fn send(from: &Table, to: &Table, slot: Slot, changes: &Changes) {
     for changed in changes.keys() {
         match from.peek(&changed.key(), &guard) {
             Some(record) => {
-                let words: Vec<u64> = record.words().collect();
-                to.stage_put(&Object::new(&words, 1).unwrap()).unwrap();
+                let words: Vec<u64> = record.first().words().collect();
+                to.stage_put(&SCHEMA.object(&words).unwrap()).unwrap();
             }
             None => to.stage_remove(&changed.key()).unwrap(),
         }
@@ -265,7 +267,7 @@ fn served<R>(tables: &[Table; 2], operation: impl Fn(&Table) -> Result<R, Unserv
 
 #[test]
 fn nothing_is_lost_or_missed_while_a_slot_goes_to_and_fro() {
-    let tables = [Table::new(1, SlotState::Owned), Table::new(1, SlotState::Foreign)];
+    let tables = [Table::new(SCHEMA, SlotState::Owned), Table::new(SCHEMA, SlotState::Foreign)];
     let slot = Slot::new(0).unwrap();
     let keys = keys_in(1, 60);
     for &key in &keys[..40] {
@@ -285,7 +287,7 @@ fn nothing_is_lost_or_missed_while_a_slot_goes_to_and_fro() {
             for round in 0..ROUNDS {
                 let key = keys[40 + (round % 20) as usize];
                 let words = [header(Kind::Tuple, 2), small(key), small(round)];
-                let object = Object::new(&words, 1).unwrap();
+                let object = SCHEMA.object(&words).unwrap();
                 assert!(served(tables, |table| table.insert_new(&object)), "came back");
                 assert!(served(tables, |table| table.remove_object(&object)), "was lost");
             }
@@ -293,7 +295,7 @@ fn nothing_is_lost_or_missed_while_a_slot_goes_to_and_fro() {
         let _ended = Ended(done);
         for round in 0..ROUNDS {
             let words = [small(keys[(round % 40) as usize])];
-            let key = Key::new(&words);
+            let key = SCHEMA.key(&words);
             let sum = served(tables, |table| table.add_to_counter(&key, 2, 1));
             assert_eq!(sum, Counted::Value(small(round / 40 + 1)));
             let there = served(tables, |table| table.contains(&key, &pets_core::epoch::pin()));
@@ -304,7 +306,7 @@ fn nothing_is_lost_or_missed_while_a_slot_goes_to_and_fro() {
 
 #[test]
 fn clearing_meets_every_write_before_or_after_it() {
-    let table = Table::new(1, SlotState::Owned);
+    let table = Table::new(SCHEMA, SlotState::Owned);
     let keys = keys_in(64, 200);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -314,7 +316,7 @@ fn clearing_meets_every_write_before_or_after_it() {
             for _ in 0..ROUNDS / 200 {
                 let words: Vec<_> = keys.iter().map(|&key| stamped(key, 4)).collect();
                 let objects: Vec<_> =
-                    words.iter().map(|words| Object::new(words, 1).unwrap()).collect();
+                    words.iter().map(|words| SCHEMA.object(words).unwrap()).collect();
                 // All or nothing for the clearing, too.
                 table.insert_many(&objects).unwrap();
             }

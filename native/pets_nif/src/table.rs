@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pets_cnode::hosting::Hosted;
-use pets_core::table as core;
+use pets_core::table::{self as core, Schema};
 
 use crate::raw::Term;
 use crate::sink::Sink;
@@ -31,8 +31,8 @@ impl Table {
     }
 
     #[inline]
-    pub(crate) fn keypos(&self) -> usize {
-        self.hosted.keypos()
+    pub(crate) fn schema(&self) -> Schema {
+        self.hosted.schema()
     }
 
     #[inline]

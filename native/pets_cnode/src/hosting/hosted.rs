@@ -10,7 +10,7 @@ use pets_core::epoch;
 use pets_core::ownership::{Config, Effect, Event, Machine, Message, Role, Status};
 use pets_core::placement::{Epoch, NodeName, Routes, Slot};
 use pets_core::table::op::{OpCode, Slots, slots_of};
-use pets_core::table::{SlotState, Table};
+use pets_core::table::{Schema, SlotState, Table};
 
 use super::Hosting;
 use super::sink::{Happened, Sink};
@@ -22,8 +22,8 @@ use super::work::Parked;
 /// How a table starts.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The 1-based position of the key.
-    pub keypos: usize,
+    /// Type and key position.
+    pub schema: Schema,
     /// This node's share of the slots, relative to the others': its number of partitions.
     pub partitions: u32,
     /// Whether other nodes are known to have the table.
@@ -68,7 +68,7 @@ impl<S: Sink> Hosted<S> {
         let machine = Machine::new(config, Duration::ZERO, &mut effects);
         let hosted = Hosted {
             name: name.to_owned(),
-            core: Table::new(settings.keypos, SlotState::Foreign),
+            core: Table::new(settings.schema, SlotState::Foreign),
             routes: Routes::new(),
             machine: Mutex::new(machine),
             started: Instant::now(),
@@ -97,10 +97,10 @@ impl<S: Sink> Hosted<S> {
         &self.core
     }
 
-    /// The 1-based position of the key.
+    /// Type and key position.
     #[inline]
-    pub fn keypos(&self) -> usize {
-        self.core.keypos()
+    pub fn schema(&self) -> Schema {
+        self.core.schema()
     }
 
     /// Whether a callback of the user places the keys.
@@ -191,7 +191,7 @@ impl<S: Sink> Hosted<S> {
 
     /// The slot that an operation waits for first.
     pub(super) fn first_slot(&self, op: OpCode, args: &[u64]) -> Slot {
-        let first = match slots_of(op, args, self.keypos()) {
+        let first = match slots_of(op, args, self.schema()) {
             Ok(Slots::One(slot)) => Some(slot),
             Ok(Slots::Many(slots)) => slots.first().copied(),
             // Arguments without a slot are found to be wrong when the operation is tried.
@@ -210,7 +210,7 @@ impl<S: Sink> Hosted<S> {
     /// Whether all slots of an operation are `owner`'s, as far as this node knows.
     pub(super) fn all_owned_by(&self, op: OpCode, args: &[u64], owner: &NodeName) -> bool {
         let is_owned = |slot| self.owner(slot).as_ref() == Some(owner);
-        match slots_of(op, args, self.keypos()) {
+        match slots_of(op, args, self.schema()) {
             Ok(Slots::One(slot)) => is_owned(slot),
             Ok(Slots::Many(slots)) => slots.into_iter().all(is_owned),
             Ok(Slots::All) => Slot::all().all(is_owned),

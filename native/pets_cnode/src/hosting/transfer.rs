@@ -13,7 +13,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use pets_core::ownership::{Event, TransferId};
 use pets_core::placement::{NodeName, Slot};
-use pets_core::table::{Changes, Cursor, Key, Object, ScanEnd};
+use pets_core::table::{Changes, Cursor, Object, ScanEnd, Schema};
 use pets_core::term::etf::EncodeError;
 
 use super::Hosting;
@@ -245,16 +245,23 @@ impl<S: Sink> Sender<S> {
             {
                 let guard = pets_core::epoch::pin();
                 let key = logged.key();
-                words.clear();
-                let written = match self.table.core().peek(&key, &guard) {
-                    Some(record) => {
-                        record.copy_to(&mut words);
-                        wire::write_put(&mut self.batch, &words)
-                    }
-                    None => wire::write_remove(&mut self.batch, &logged.words),
+                let entry = self.table.core().peek(&key, &guard);
+                // Objects of a bag come beside those that were sent before, unless these go.
+                let written = if entry.is_none() || self.table.schema().is_bag() {
+                    wire::write_remove(&mut self.batch, &logged.words)
+                } else {
+                    Ok(())
                 };
+                let written = entry.iter().flat_map(|entry| entry.records()).fold(
+                    written,
+                    |written, record| {
+                        words.clear();
+                        record.copy_to(&mut words);
+                        written.and_then(|()| wire::write_put(&mut self.batch, &words))
+                    },
+                );
                 written.map_err(|error| self.give_up(&error))?;
-                self.objects += 1;
+                self.objects += entry.map_or(1, |entry| entry.len() as u64);
             }
             self.flush_if_full().await?;
         }
@@ -369,16 +376,8 @@ impl<S: Sink> Hosted<S> {
             // Left over from an attempt that was given up.
             return;
         }
-        let mut entries = batch.entries;
-        let mut words = Vec::new();
-        let fault = loop {
-            match wire::read_entry(&mut entries, &mut words) {
-                Ok(None) => return,
-                Ok(Some(entry)) if self.take_in(batch, &entry, &words) => {}
-                Ok(Some(_)) => break "an object that does not belong to its slot".to_owned(),
-                Err(malformed) => break malformed.to_string(),
-            }
-        };
+        let taken = if batch.merge { self.merge_in(batch) } else { self.stage(batch) };
+        let Err(fault) = taken else { return };
         let slot = batch.slot.index();
         hosting.warn(&format!("table {}: {from} sent for slot {slot}: {fault}", self.name()));
         // What is incomplete must not be adopted: as if the link had broken, both sides begin anew.
@@ -386,25 +385,58 @@ impl<S: Sink> Hosted<S> {
         self.event(hosting, Event::LinkUp { node: from.clone() });
     }
 
-    /// Puts one entry into its slot; false when it does not belong there.
-    fn take_in(&self, batch: &Batch<'_>, entry: &Entry, words: &[u64]) -> bool {
-        match entry {
-            Entry::Clear => self.core().wipe(batch.slot).is_ok(),
-            Entry::Remove => {
-                let key = Key::new(words);
-                key.slot() == batch.slot && self.core().stage_remove(&key).is_ok()
-            }
-            Entry::Put => {
-                let Ok(object) = Object::new(words, self.keypos()) else { return false };
-                if object.slot() != batch.slot {
-                    return false;
+    /// Puts the entries of a copy into their slot, which nobody sees yet.
+    fn stage(&self, batch: &Batch<'_>) -> Result<(), Fault> {
+        let schema = self.schema();
+        let mut entries = batch.entries;
+        let mut words = Vec::new();
+        while let Some(entry) = wire::read_entry(&mut entries, &mut words)? {
+            let staged = match entry {
+                Entry::Clear => self.core().wipe(batch.slot),
+                Entry::Remove => {
+                    let key = schema.key(&words);
+                    if key.slot() != batch.slot {
+                        return Err(Fault::Misplaced);
+                    }
+                    self.core().stage_remove(&key)
                 }
-                if batch.merge {
-                    self.core().insert_new(&object).is_ok()
-                } else {
-                    self.core().stage_put(&object).is_ok()
-                }
+                Entry::Put => self.core().stage_put(&object_in(batch, schema, &words)?),
+            };
+            staged.map_err(|_| Fault::Misplaced)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the objects of a batch beside those that are in their slot, which is served here. All
+    /// objects of a key are in one batch.
+    fn merge_in(&self, batch: &Batch<'_>) -> Result<(), Fault> {
+        let schema = self.schema();
+        let mut entries = batch.entries;
+        let mut read = Vec::new();
+        loop {
+            let mut words = Vec::new();
+            match wire::read_entry(&mut entries, &mut words)? {
+                Some(Entry::Put) => read.push(words),
+                Some(Entry::Remove | Entry::Clear) => return Err(Fault::Misplaced),
+                None => break,
             }
         }
+        let objects = read.iter().map(|words| object_in(batch, schema, words));
+        let merged = self.core().merge(&objects.collect::<Result<Vec<_>, _>>()?);
+        merged.map(|_| ()).map_err(|_| Fault::Misplaced)
     }
+}
+
+/// What is wrong with a batch.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("an object that does not belong to its slot")]
+    Misplaced,
+    #[error(transparent)]
+    Malformed(#[from] wire::Malformed),
+}
+
+fn object_in<'a>(batch: &Batch<'_>, schema: Schema, words: &'a [u64]) -> Result<Object<'a>, Fault> {
+    let object = schema.object(words).ok();
+    object.filter(|object| object.slot() == batch.slot).ok_or(Fault::Misplaced)
 }

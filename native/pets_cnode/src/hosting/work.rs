@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use pets_core::placement::{NodeName, Slot};
 use pets_core::table::op::{Cause, OpCode, OpError, execute};
-use pets_core::table::{Object, Table, Unserved, Why};
+use pets_core::table::{Table, Unserved, Why};
 use pets_core::term::{etf, walk, word};
 
 use super::sink::{Failure, Outcome, Reason, Sink};
@@ -170,12 +170,9 @@ fn merge(table: &Table, args: &[u64], result: &mut Vec<u64>) -> Result<(), OpErr
     {
         return Err(BAD_ARGUMENT);
     }
-    let mut inserted = 0;
-    for object in walk::Elements::of(objects) {
-        let object = Object::new(object, table.keypos())?;
-        inserted += i64::from(table.insert_new(&object)?);
-    }
-    result.push(word::small(inserted));
+    let objects = walk::Elements::of(objects).map(|object| table.schema().object(object));
+    let inserted = table.merge(&objects.collect::<Result<Vec<_>, _>>()?)?;
+    result.push(word::small(inserted as i64));
     Ok(())
 }
 

@@ -18,8 +18,10 @@ use std::ptr::{self, NonNull};
 // The counters of an array take no part in the readers' protocol: loom need not see them.
 use std::sync::atomic::AtomicU64 as Counter;
 
+use super::entry::{Entry, Tagged};
 use super::object::Key;
-use super::record::{Block, Record};
+use super::record::Block;
+use super::schema::Schema;
 use super::sync::{AtomicPtr, AtomicU64, Ordering};
 
 /// One place for an object.
@@ -28,7 +30,8 @@ pub(crate) struct Cell {
     /// Hash of the key, 0 in a cell that was never used. Written by the holder of the slot's lock,
     /// and only while `record` is null.
     hash: AtomicU64,
-    /// The object, null in a cell that has none (any more). Written under the slot's lock.
+    /// The object, or a [tagged](Tagged) group of them; null in a cell that has none (any more).
+    /// Written under the slot's lock.
     record: AtomicPtr<Block>,
 }
 
@@ -39,7 +42,7 @@ impl Cell {
 
     /// The record and its hash, as they were at one moment; `None` where there is no record.
     #[inline]
-    fn load(&self) -> Option<(u64, NonNull<Block>)> {
+    fn load(&self) -> Option<(u64, Tagged)> {
         loop {
             // Acquire pairs with `Release` in `publish`: the record's words and its hash are there.
             let record = NonNull::new(self.record.load(Ordering::Acquire))?;
@@ -47,9 +50,14 @@ impl Cell {
             // the record left the cell comes with that record's absence.
             let hash = self.hash.load(Ordering::Acquire);
             if self.record.load(Ordering::Relaxed) == record.as_ptr() {
-                return Some((hash, record));
+                return Some((hash, Tagged::from_ptr(record)));
             }
         }
+    }
+
+    /// What is in the cell, for the lock's holder or the array's owner.
+    fn tagged(&self) -> Option<Tagged> {
+        NonNull::new(self.record.load(Ordering::Relaxed)).map(Tagged::from_ptr)
     }
 
     /// Gives a cell without a record to a hash.
@@ -63,10 +71,10 @@ impl Cell {
         }
     }
 
-    fn publish(&self, record: NonNull<Block>) {
+    fn publish(&self, tagged: Tagged) {
         // Release pairs with the Acquire loads of `record` in `load` and `Array::find`: the words
         // of the record and the cell's hash are visible with it.
-        self.record.store(record.as_ptr(), Ordering::Release);
+        self.record.store(tagged.as_ptr().as_ptr(), Ordering::Release);
     }
 
     fn clear(&self) {
@@ -156,9 +164,9 @@ impl Array {
     pub(crate) unsafe fn free(self, records: bool) {
         if records {
             for cell in self.cells() {
-                if let Some(record) = NonNull::new(cell.record.load(Ordering::Relaxed)) {
+                if let Some(tagged) = cell.tagged() {
                     // SAFETY: the caller vouches for the records, and each is in one cell only.
-                    unsafe { Block::free(record) };
+                    unsafe { tagged.free() };
                 }
             }
         }
@@ -237,9 +245,9 @@ impl Array {
         ((below_slot * u64::from(self.homes())) >> 32) as usize
     }
 
-    /// The cell of a key and its record, without a lock.
+    /// The cell of a key and what it has, without a lock.
     #[inline]
-    pub(crate) fn find<'a>(self, key: &Key<'_>, keypos: usize) -> Option<(&'a Cell, Record<'a>)> {
+    pub(crate) fn find<'a>(self, key: &Key<'_>, schema: Schema) -> Option<(&'a Cell, Entry<'a>)> {
         let mut at = self.first().wrapping_add(self.home(key.hash));
         loop {
             // SAFETY: a home is a cell, and the last cell's hash stays 0, which ends this loop.
@@ -252,10 +260,10 @@ impl Array {
                 if let Some(record) = NonNull::new(cell.record.load(Ordering::Acquire)) {
                     // SAFETY: the record was in a cell after the caller was pinned or locked the
                     // slot, so it stays allocated as long as the array does for the caller.
-                    let record = unsafe { Record::new(record) };
+                    let entry = unsafe { Entry::new(Tagged::from_ptr(record)) };
                     // The cell may meanwhile belong to another hash: the words decide.
-                    if record.has_at(record.key_offset(keypos), key.words) {
-                        return Some((cell, record));
+                    if entry.first().has_key(key.words, schema) {
+                        return Some((cell, entry));
                     }
                 }
             } else if hash == 0 {
@@ -309,8 +317,7 @@ impl Array {
         'attempt: loop {
             let new = Array::allocate(homes, spare);
             for cell in self.cells() {
-                let record = cell.record.load(Ordering::Relaxed);
-                let Some(record) = NonNull::new(record) else { continue };
+                let Some(tagged) = cell.tagged() else { continue };
                 let hash = cell.hash.load(Ordering::Relaxed);
                 let Some(vacancy) = new.vacancy(hash) else {
                     // SAFETY: the new array is nobody else's yet; the records stay in the old one.
@@ -318,28 +325,28 @@ impl Array {
                     spare *= 2;
                     continue 'attempt;
                 };
-                vacancy.fill(hash, record);
+                vacancy.fill(hash, tagged);
             }
             new.count_bytes(self.record_bytes(), 0);
             return new;
         }
     }
 
-    /// Shows the record with the smallest hash from `from` on, without a lock, and with it every
-    /// other record from `from` on up to the end of its run, in no order. Shows nothing where no
-    /// hash of the array is that large. Every record that it does not show, and that is present
+    /// Shows what has the smallest hash from `from` on, without a lock, and with it everything
+    /// else from `from` on up to the end of its run, in no order. Shows nothing where no
+    /// hash of the array is that large. Every entry that it does not show, and that is present
     /// from beginning to end, has a larger hash than those that it does.
     ///
     /// Answers the number of cells it looked at.
-    pub(crate) fn run_from<'a>(self, from: u64, mut visit: impl FnMut(u64, Record<'a>)) -> usize {
+    pub(crate) fn run_from<'a>(self, from: u64, mut visit: impl FnMut(u64, Entry<'a>)) -> usize {
         let cells = &self.cells()[self.home(from)..];
         let mut found = false;
         for (looked_at, cell) in cells.iter().enumerate() {
             match cell.load() {
-                Some((hash, record)) if hash >= from => {
+                Some((hash, tagged)) if hash >= from => {
                     found = true;
                     // SAFETY: as in `find`.
-                    visit(hash, unsafe { Record::new(record) });
+                    visit(hash, unsafe { Entry::new(tagged) });
                 }
                 Some(_) => {}
                 // Keys behind a cell that was never used have their homes behind it, and so have
@@ -353,17 +360,17 @@ impl Array {
 }
 
 impl Vacancy<'_> {
-    /// Puts a record into the cell. The caller holds the slot's lock or owns the array.
-    pub(crate) fn fill(self, hash: u64, record: NonNull<Block>) {
+    /// Puts an entry into the cell. The caller holds the slot's lock or owns the array.
+    pub(crate) fn fill(self, hash: u64, tagged: Tagged) {
         self.cell.claim(hash);
-        self.cell.publish(record);
+        self.cell.publish(tagged);
     }
 }
 
 impl Cell {
-    /// Puts another record with the same key into a cell. The caller holds the slot's lock.
-    pub(crate) fn replace(&self, record: NonNull<Block>) {
-        self.publish(record);
+    /// Puts another entry of the same key into a cell. The caller holds the slot's lock.
+    pub(crate) fn replace(&self, tagged: Tagged) {
+        self.publish(tagged);
     }
 }
 

@@ -10,9 +10,11 @@
 //! there throughout, and every key that is written meanwhile is in the log. What the receiver puts
 //! together from both, in that order, is what the slot has when it is frozen.
 
-use super::reclaim::{Detached, Epochs};
-use super::slot::{Changes, Locked, SlotState};
-use super::{Key, Object, Record, Table};
+use super::changes::Changes;
+use super::reclaim::Detached;
+use super::state::SlotState;
+use super::writer::Writer;
+use super::{Entry, Key, Object, Table};
 use crate::epoch::Guard;
 
 use crate::placement::Slot;
@@ -47,10 +49,14 @@ impl Table {
     }
 
     /// Locks a slot that has to be in one of these states.
-    fn expect_state(&self, slot: Slot, states: &[SlotState]) -> Result<Locked<'_>, WrongState> {
+    fn expect_state(&self, slot: Slot, states: &[SlotState]) -> Result<Writer<'_>, WrongState> {
         let locked = self.store(slot).lock();
         let state = locked.state();
-        if states.contains(&state) { Ok(locked) } else { Err(WrongState { slot, state }) }
+        if states.contains(&state) {
+            Ok(Writer::new(self, locked))
+        } else {
+            Err(WrongState { slot, state })
+        }
     }
 
     /// `Owned` to `Copying`: from now on the keys that are written are logged. The snapshot is then
@@ -59,21 +65,21 @@ impl Table {
     /// # Errors
     /// [`WrongState`] in any other state.
     pub fn begin_copy(&self, slot: Slot) -> Result<(), WrongState> {
-        let mut locked = self.expect_state(slot, &[SlotState::Owned])?;
-        *locked.log() = Some(Box::default());
-        locked.set_state(SlotState::Copying);
+        let mut writer = self.expect_state(slot, &[SlotState::Owned])?;
+        *writer.slot().log() = Some(Box::default());
+        writer.slot().set_state(SlotState::Copying);
         Ok(())
     }
 
     /// Takes what was logged so far; the log goes on empty. To be sent after what was taken before:
-    /// first that the slot was cleared, if it was, then for each key its object as
-    /// [`Table::peek`] finds it, or that there is none.
+    /// first that the slot was cleared, if it was, then for each key what
+    /// [`Table::peek`] finds, or that there is none.
     ///
     /// # Errors
     /// [`WrongState`] where the slot is not `Copying`.
     pub fn take_changes(&self, slot: Slot) -> Result<Changes, WrongState> {
-        let mut locked = self.expect_state(slot, &[SlotState::Copying])?;
-        Ok(locked.log().as_deref_mut().map(std::mem::take).unwrap_or_default())
+        let mut writer = self.expect_state(slot, &[SlotState::Copying])?;
+        Ok(writer.slot().log().as_deref_mut().map(std::mem::take).unwrap_or_default())
     }
 
     /// Number of entries in the log, 0 where the slot is not being copied.
@@ -88,9 +94,9 @@ impl Table {
     /// # Errors
     /// [`WrongState`] in any other state.
     pub fn freeze(&self, slot: Slot) -> Result<Changes, WrongState> {
-        let mut locked = self.expect_state(slot, &[SlotState::Owned, SlotState::Copying])?;
-        let changes = locked.log().take().map(|log| *log).unwrap_or_default();
-        locked.set_state(SlotState::Frozen);
+        let mut writer = self.expect_state(slot, &[SlotState::Owned, SlotState::Copying])?;
+        let changes = writer.slot().log().take().map(|log| *log).unwrap_or_default();
+        writer.slot().set_state(SlotState::Frozen);
         Ok(changes)
     }
 
@@ -99,7 +105,7 @@ impl Table {
     /// # Errors
     /// [`WrongState`] in any other state.
     pub fn grant(&self, slot: Slot) -> Result<(), WrongState> {
-        self.expect_state(slot, &[SlotState::Frozen])?.set_state(SlotState::Granted);
+        self.expect_state(slot, &[SlotState::Frozen])?.slot().set_state(SlotState::Granted);
         Ok(())
     }
 
@@ -109,7 +115,7 @@ impl Table {
     /// [`WrongState`] where the slot is `Owned` or `Foreign`.
     pub fn resume(&self, slot: Slot) -> Result<(), WrongState> {
         let sending = [SlotState::Copying, SlotState::Frozen, SlotState::Granted];
-        self.expect_state(slot, &sending)?.set_state(SlotState::Owned);
+        self.expect_state(slot, &sending)?.slot().set_state(SlotState::Owned);
         Ok(())
     }
 
@@ -118,48 +124,47 @@ impl Table {
     /// # Errors
     /// [`WrongState`] in any other state.
     pub fn release(&self, slot: Slot) -> Result<(), WrongState> {
-        let mut locked = self.expect_state(slot, &[SlotState::Granted, SlotState::Frozen])?;
+        let mut writer = self.expect_state(slot, &[SlotState::Granted, SlotState::Frozen])?;
         // The state first: readers that find nothing look at it again.
-        locked.set_state(SlotState::Foreign);
-        self.discard(locked);
+        writer.slot().set_state(SlotState::Foreign);
+        Self::discard(writer);
         Ok(())
     }
 
-    fn discard(&self, mut locked: Locked<'_>) {
-        let objects = locked.live() as usize;
-        let array = locked.detach();
-        drop(locked);
+    fn discard(mut writer: Writer<'_>) {
+        let objects = writer.objects();
+        let array = writer.detach();
+        drop(writer);
         if !array.is_none() {
             // SAFETY: `detach` unlinked it, with all its records.
             unsafe { Detached::new(vec![array], objects) }.retire();
         }
     }
 
-    /// The object of a key in any state of its slot: what a sender puts into its stream, and what
-    /// a receiver has so far.
-    pub fn peek<'g>(&'g self, key: &Key<'_>, _guard: &'g Guard) -> Option<Record<'g>> {
+    /// What a key has in any state of its slot: what a sender puts into its stream, and what a
+    /// receiver has so far.
+    pub fn peek<'g>(&'g self, key: &Key<'_>, _guard: &'g Guard) -> Option<Entry<'g>> {
         // SAFETY: the guard and the table are borrowed for `'g`.
-        unsafe { self.store(key.slot()).find(key, self.keypos) }
+        unsafe { self.store(key.slot()).find(key, self.schema) }
     }
 
-    /// Stores an object in a slot that is `Foreign`, where nobody sees it before
-    /// [`Table::adopt`].
+    /// Stores an object in a slot that is `Foreign`, where nobody sees it before [`Table::adopt`]. In
+    /// a bag it comes beside those that its key has: a key whose objects have changed is removed
+    /// before they are sent again.
     ///
     /// # Errors
     /// [`WrongState`] in any other state.
     pub fn stage_put(&self, object: &Object<'_>) -> Result<(), WrongState> {
-        let mut locked = self.expect_state(object.slot(), &[SlotState::Foreign])?;
-        locked.put(object, self.keypos, &Epochs);
+        self.expect_state(object.slot(), &[SlotState::Foreign])?.put(object);
         Ok(())
     }
 
-    /// Removes an object from what was staged.
+    /// Removes what a key has from what was staged.
     ///
     /// # Errors
     /// As [`Table::stage_put`].
     pub fn stage_remove(&self, key: &Key<'_>) -> Result<(), WrongState> {
-        let mut locked = self.expect_state(key.slot(), &[SlotState::Foreign])?;
-        locked.remove(key, self.keypos, &Epochs, |_| true);
+        self.expect_state(key.slot(), &[SlotState::Foreign])?.remove(key, |_| {});
         Ok(())
     }
 
@@ -169,8 +174,7 @@ impl Table {
     /// # Errors
     /// As [`Table::stage_put`].
     pub fn wipe(&self, slot: Slot) -> Result<(), WrongState> {
-        let locked = self.expect_state(slot, &[SlotState::Foreign])?;
-        self.discard(locked);
+        Self::discard(self.expect_state(slot, &[SlotState::Foreign])?);
         Ok(())
     }
 
@@ -179,7 +183,7 @@ impl Table {
     /// # Errors
     /// [`WrongState`] in any other state.
     pub fn adopt(&self, slot: Slot) -> Result<(), WrongState> {
-        self.expect_state(slot, &[SlotState::Foreign])?.set_state(SlotState::Owned);
+        self.expect_state(slot, &[SlotState::Foreign])?.slot().set_state(SlotState::Owned);
         Ok(())
     }
 }

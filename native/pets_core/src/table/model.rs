@@ -13,17 +13,20 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 use super::cells::Array;
-use super::object::{Key, Object};
+use super::entry::Entry;
 use super::reclaim::Reclaim;
 use super::record::{Block, Record};
-use super::slot::{SlotState, SlotStore, Slots, Why};
+use super::schema::{Schema, TableType};
+use super::slot::{Removed, SlotStore, Slots};
+use super::state::{SlotState, Why};
 use crate::term::hash::hash_exact;
 use crate::term::word::{Kind, header, small};
 
-const KEYPOS: usize = 1;
+const SCHEMA: Schema = Schema::set(1);
 
 /// The slot of a model, and what was retired from it.
 struct World {
+    schema: Schema,
     slots: Slots,
     retired: Mutex<Retired>,
 }
@@ -34,6 +37,8 @@ struct Retired {
     records: Vec<NonNull<Block>>,
     /// With or without their records.
     arrays: Vec<(Array, bool)>,
+    /// Anything else, with what frees it.
+    others: Vec<(*mut (), unsafe fn(*mut ()))>,
 }
 
 // SAFETY: the pointers are to heap memory that is freed when the model has ended.
@@ -51,6 +56,12 @@ impl Reclaim for World {
         assert!(retired.addresses.insert(array.as_ptr().addr()), "retired twice");
         retired.arrays.push((array, false));
     }
+
+    unsafe fn retire(&self, pointer: *mut (), free: unsafe fn(*mut ()), _bytes: usize) {
+        let mut retired = self.retired.lock().unwrap();
+        assert!(retired.addresses.insert(pointer.addr()), "retired twice");
+        retired.others.push((pointer, free));
+    }
 }
 
 impl Drop for World {
@@ -63,6 +74,9 @@ impl Drop for World {
             }
             for (array, records) in retired.arrays {
                 array.free(records);
+            }
+            for (pointer, free) in retired.others {
+                free(pointer);
             }
             self.slots.free();
         }
@@ -91,7 +105,11 @@ impl World {
     }
 
     fn new(objects: &[[u64; 4]]) -> Arc<World> {
-        let world = Arc::new(World { slots: Slots::new(1), retired: Mutex::default() });
+        World::of(SCHEMA, objects)
+    }
+
+    fn of(schema: Schema, objects: &[[u64; 4]]) -> Arc<World> {
+        let world = Arc::new(World { schema, slots: Slots::new(1), retired: Mutex::default() });
         for object in objects {
             world.put(*object);
         }
@@ -99,13 +117,19 @@ impl World {
     }
 
     fn put(&self, words: [u64; 4]) {
-        let object = Object::new(&words, KEYPOS).unwrap();
-        self.slot().lock().put(&object, KEYPOS, self);
+        let object = self.schema.object(&words).unwrap();
+        self.slot().lock().put(&object, self.schema, self);
     }
 
     fn remove(&self, key: i64) {
         let words = [small(key)];
-        assert!(self.slot().lock().remove(&Key::new(&words), KEYPOS, self, |_| true));
+        assert!(self.slot().lock().remove(&self.schema.key(&words), self.schema, self, |_| {}));
+    }
+
+    fn remove_object(&self, words: [u64; 4]) {
+        let object = self.schema.object(&words).unwrap();
+        let removed = self.slot().lock().remove_object(&object, self.schema, self);
+        assert_ne!(removed, Removed::Nothing);
     }
 
     fn set_state(&self, state: SlotState) {
@@ -124,10 +148,24 @@ impl World {
     }
 
     fn read(&self, key: i64, pin: &Pin) -> Result<Option<Vec<u64>>, Why> {
+        Ok(self.read_all(key, pin)?.map(|objects| objects[0].clone()))
+    }
+
+    fn read_all(&self, key: i64, pin: &Pin) -> Result<Option<Vec<Vec<u64>>>, Why> {
         let words = [small(key)];
         // SAFETY: nothing is freed before the model ends.
-        let found = unsafe { self.slot().read(&Key::new(&words), KEYPOS) }?;
-        Ok(found.map(|record| self.look_at(record, pin)))
+        let found = unsafe { self.slot().read(&self.schema.key(&words), self.schema) }?;
+        Ok(found.map(|entry| self.look_at_all(entry, pin)))
+    }
+
+    fn look_at_all(&self, entry: Entry<'_>, pin: &Pin) -> Vec<Vec<u64>> {
+        if let Some(group) = entry.group_address() {
+            assert!(!pin.0.contains(&group), "a retired group was met");
+        }
+        let len = entry.len();
+        let objects: Vec<_> = entry.records().map(|record| self.look_at(record, pin)).collect();
+        assert_eq!(objects.len(), len, "an entry has one length");
+        objects
     }
 
     fn look_at(&self, record: Record<'_>, pin: &Pin) -> Vec<u64> {
@@ -143,7 +181,9 @@ impl World {
         let mut from = Some(0);
         while let Some(at) = from {
             let before = shown.len();
-            array.run_from(at, |hash, record| shown.push((hash, self.look_at(record, pin))));
+            array.run_from(at, |hash, entry| {
+                shown.extend(self.look_at_all(entry, pin).into_iter().map(|words| (hash, words)));
+            });
             from = shown[before..].iter().map(|(hash, _)| hash + 1).max();
         }
         shown
@@ -359,8 +399,8 @@ fn two_writers_lose_no_increment() {
     let increment = |world: &World| {
         let words = [small(key(1, 0))];
         let changed = world.slot().lock().change_word(
-            &Key::new(&words),
-            KEYPOS,
+            &SCHEMA.key(&words),
+            SCHEMA,
             |_| Some(2),
             |word| Ok::<_, ()>(word + 16),
         );
@@ -378,6 +418,82 @@ fn two_writers_lose_no_increment() {
             increment(world);
             let found = world.read(key(1, 0), &world.pin()).unwrap().unwrap();
             assert!((small(1)..=small(3)).contains(&found[2]));
+        },
+    );
+}
+
+/// The objects of a key of a bag, added and removed: a reader sees them as they were at one moment.
+fn check_bag(at_start: usize, history: &'static [&'static [i64]], write: fn(&World, i64)) {
+    let k = key(1, 0);
+    let bag = Schema::new(TableType::Bag, 1);
+    let states: Vec<Vec<_>> = history
+        .iter()
+        .map(|state| state.iter().map(|&value| words(k, value, value).to_vec()).collect())
+        .collect();
+    check(
+        move || {
+            let objects: Vec<_> =
+                (1..=at_start as i64).map(|value| words(k, value, value)).collect();
+            World::of(bag, &objects)
+        },
+        move |world| write(world, k),
+        move |world| {
+            let found = world.read_all(k, &world.pin()).unwrap().unwrap_or_default();
+            assert!(states.contains(&found), "never existed: {found:?}");
+        },
+    );
+}
+
+#[test]
+fn the_objects_of_a_key_are_added_one_after_the_other() {
+    check_bag(1, &[&[1], &[1, 2], &[1, 2, 3]], |world, k| {
+        world.put(words(k, 2, 2));
+        world.put(words(k, 3, 3));
+    });
+}
+
+#[test]
+fn a_full_group_is_replaced_by_a_larger_one() {
+    check_bag(4, &[&[1, 2, 3, 4], &[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5, 6]], |world, k| {
+        world.put(words(k, 5, 5));
+        world.put(words(k, 6, 6));
+    });
+}
+
+#[test]
+fn an_object_leaves_the_others_as_they_are() {
+    check_bag(3, &[&[1, 2, 3], &[2, 3], &[2, 3, 4], &[2, 4]], |world, k| {
+        world.remove_object(words(k, 1, 1));
+        world.put(words(k, 4, 4));
+        world.remove_object(words(k, 3, 3));
+    });
+}
+
+#[test]
+fn all_objects_of_a_key_go_at_once() {
+    check_bag(3, &[&[1, 2, 3], &[], &[4]], |world, k| {
+        world.remove(k);
+        world.put(words(k, 4, 4));
+    });
+}
+
+#[test]
+fn a_scan_shows_the_objects_of_a_key_whole() {
+    let k = key(1, 0);
+    let bag = Schema::new(TableType::DuplicateBag, 1);
+    check(
+        move || World::of(bag, &[words(k, 1, 1), words(k, 2, 2)]),
+        move |world| {
+            world.remove_object(words(k, 1, 1));
+            world.put(words(k, 2, 2));
+        },
+        move |world| {
+            let shown = world.scan(&world.pin());
+            let values: Vec<_> = shown.iter().map(|(_, words)| words[2]).collect();
+            let expected = [vec![1, 2], vec![2], vec![2, 2]];
+            assert!(
+                expected.iter().any(|state| state.iter().map(|&v| small(v)).eq(values.clone()))
+            );
         },
     );
 }

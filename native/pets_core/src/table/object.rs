@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use super::schema::Schema;
 use crate::placement::Slot;
-use crate::term::{hash, walk};
+use crate::term::walk;
 
 /// The largest arity of a tuple. The BEAM has the same bound, and a record keeps arities in 24
 /// bits.
@@ -15,17 +16,11 @@ pub(crate) const MAX_ARITY: usize = (1 << 24) - 1;
 pub struct Key<'a> {
     /// The encoded term.
     pub words: &'a [u64],
-    /// [`hash::hash_exact`] of the words, never 0.
+    /// Its hash, as [`Schema::key`] makes it: never 0.
     pub hash: u64,
 }
 
-impl<'a> Key<'a> {
-    /// Hashes the one encoded term that `words` holds.
-    #[inline]
-    pub fn new(words: &'a [u64]) -> Self {
-        Key { words, hash: hash::hash_exact(words) }
-    }
-
+impl Key<'_> {
     /// The slot that the key belongs to.
     #[inline]
     pub fn slot(&self) -> Slot {
@@ -56,19 +51,15 @@ pub enum NotAnObject {
 }
 
 impl<'a> Object<'a> {
-    /// Takes the one encoded term that `words` holds as an object of a table whose key is at the
-    /// 1-based position `keypos`.
-    ///
-    /// # Errors
-    /// [`NotAnObject`] where the term is no tuple, has no such element, or is too large.
+    /// What [`Schema::object`] does.
     #[inline]
-    pub fn new(words: &'a [u64], keypos: usize) -> Result<Self, NotAnObject> {
+    pub(super) fn new(words: &'a [u64], schema: Schema) -> Result<Self, NotAnObject> {
         let arity = walk::arity(words).ok_or(NotAnObject::NotATuple)?;
         if arity > MAX_ARITY || u32::try_from(words.len()).is_err() {
             return Err(NotAnObject::TooLarge);
         }
-        let key = walk::element(words, keypos).ok_or(NotAnObject::TooShort)?;
-        let hash = hash::hash_exact(&words[key.clone()]);
+        let key = walk::element(words, schema.keypos()).ok_or(NotAnObject::TooShort)?;
+        let hash = schema.hash(&words[key.clone()]);
         Ok(Object { words, key, hash })
     }
 

@@ -12,7 +12,7 @@ mod slots;
 
 use std::sync::OnceLock;
 
-use super::{Key, NotAnObject, Object, Table, Unserved};
+use super::{NotAnObject, Object, Schema, Table, Unserved};
 use crate::placement::Slot;
 use crate::term::atoms;
 use crate::term::walk::{self, Elements};
@@ -23,8 +23,8 @@ use crate::term::word::{self, Kind};
 ///
 /// | operation | arguments | result |
 /// | --- | --- | --- |
-/// | `Lookup` | `{Key}` | list of at most one object |
-/// | `LookupElement` | `{Key, Pos}`, `{Key, Pos, Default}` | the element |
+/// | `Lookup` | `{Key}` | list of the key's objects |
+/// | `LookupElement` | `{Key, Pos}`, `{Key, Pos, Default}` | the element; of a bag a list of them |
 /// | `Member` | `{Key}` | boolean |
 /// | `Insert` | `{Object}` | `true` |
 /// | `InsertMany` | `{[Object]}` | `true` |
@@ -32,7 +32,7 @@ use crate::term::word::{self, Kind};
 /// | `InsertNewMany` | `{[Object]}` | boolean |
 /// | `Delete` | `{Key}` | `true` |
 /// | `DeleteObject` | `{Object}` | `true` |
-/// | `Take` | `{Key}` | list of at most one object |
+/// | `Take` | `{Key}` | list of the key's objects |
 /// | `UpdateCounter` | `{Key, Ops}`, `{Key, Ops, Default}` | integer, or list of them |
 /// | `UpdateElement` | `{Key, Ops}`, `{Key, Ops, Default}` | boolean |
 /// | `DeleteAll` | `{}` | `true` |
@@ -231,55 +231,55 @@ const BAD_ARGUMENT: OpError = OpError::BadArgument(Cause::None);
 /// # Errors
 /// [`OpError`]; `out` is as it was then.
 pub fn execute(table: &Table, op: OpCode, args: &[u64], out: &mut Vec<u64>) -> Result<(), OpError> {
-    let keypos = table.keypos();
+    let schema = table.schema();
     match op {
         OpCode::Lookup => {
-            let key = Key::new(one(args)?);
+            let key = schema.key(one(args)?);
             let guard = crate::epoch::pin();
             match table.get(&key, &guard)? {
-                Some(record) => {
-                    out.push(word::header(Kind::List, 1));
-                    record.copy_to(out);
+                Some(entry) => {
+                    push_list(out, entry.len());
+                    entry.records().for_each(|record| record.copy_to(out));
                 }
                 None => out.push(word::NIL),
             }
         }
         OpCode::LookupElement => element::lookup(table, args, out)?,
         OpCode::Member => {
-            let key = Key::new(one(args)?);
+            let key = schema.key(one(args)?);
             out.push(boolean(table.contains(&key, &crate::epoch::pin())?));
         }
         OpCode::Insert => {
-            table.insert(&Object::new(one(args)?, keypos)?)?;
+            table.insert(&schema.object(one(args)?)?)?;
             out.push(boolean(true));
         }
         OpCode::InsertMany => {
-            table.insert_many(&objects(one(args)?, keypos)?)?;
+            table.insert_many(&objects(one(args)?, schema)?)?;
             out.push(boolean(true));
         }
         OpCode::InsertNew => {
-            let inserted = table.insert_new(&Object::new(one(args)?, keypos)?)?;
+            let inserted = table.insert_new(&schema.object(one(args)?)?)?;
             out.push(boolean(inserted));
         }
         OpCode::InsertNewMany => {
-            let inserted = table.insert_new_many(&objects(one(args)?, keypos)?)?;
+            let inserted = table.insert_new_many(&objects(one(args)?, schema)?)?;
             out.push(boolean(inserted));
         }
         OpCode::Delete => {
-            table.remove(&Key::new(one(args)?))?;
+            table.remove(&schema.key(one(args)?))?;
             out.push(boolean(true));
         }
         OpCode::DeleteObject => {
-            table.remove_object(&Object::new(one(args)?, keypos)?)?;
+            table.remove_object(&schema.object(one(args)?)?)?;
             out.push(boolean(true));
         }
         OpCode::Take => {
-            let key = Key::new(one(args)?);
+            let key = schema.key(one(args)?);
             let start = out.len();
-            out.push(word::header(Kind::List, 1));
+            out.push(word::NIL);
             match table.take(&key, out) {
-                Ok(true) => {}
-                Ok(false) => out[start] = word::NIL,
+                Ok(0) => {}
+                Ok(taken) => out[start] = word::header(Kind::List, taken as u64),
                 Err(unserved) => {
                     out.truncate(start);
                     return Err(unserved.into());
@@ -298,7 +298,7 @@ pub fn execute(table: &Table, op: OpCode, args: &[u64], out: &mut Vec<u64>) -> R
         OpCode::MemberMany => {
             let guard = crate::epoch::pin();
             let keys = list(one(args)?)?;
-            let present = |key| Ok(boolean(table.contains(&Key::new(key), &guard)?));
+            let present = |key| Ok(boolean(table.contains(&schema.key(key), &guard)?));
             let words = keys.map(present).collect::<Result<Vec<u64>, OpError>>()?;
             push_list(out, words.len());
             out.extend(words);
@@ -310,7 +310,7 @@ pub fn execute(table: &Table, op: OpCode, args: &[u64], out: &mut Vec<u64>) -> R
         OpCode::CountSlots => slots::count(table, args, false, out)?,
         OpCode::CountSlot => slots::count(table, args, true, out)?,
         OpCode::FirstFrom => slots::first_from(table, slots::slot(one(args)?)?, out)?,
-        OpCode::NextAfter => slots::next_after(table, &Key::new(one(args)?), out)?,
+        OpCode::NextAfter => slots::next_after(table, &schema.key(one(args)?), out)?,
     }
     Ok(())
 }
@@ -326,26 +326,26 @@ pub enum Slots {
     All,
 }
 
-/// Tells where an operation has to be carried out, in a table with this key position.
+/// Tells where an operation has to be carried out, in a table with this schema.
 ///
 /// # Errors
 /// Those that [`execute`] finds without looking into the table.
-pub fn slots_of(op: OpCode, args: &[u64], keypos: usize) -> Result<Slots, OpError> {
+pub fn slots_of(op: OpCode, args: &[u64], schema: Schema) -> Result<Slots, OpError> {
     match op {
         OpCode::Lookup | OpCode::Member | OpCode::Delete | OpCode::Take | OpCode::NextAfter => {
-            Ok(Slots::One(Key::new(one(args)?).slot()))
+            Ok(Slots::One(schema.key(one(args)?).slot()))
         }
         OpCode::LookupElement | OpCode::UpdateCounter | OpCode::UpdateElement => {
-            Ok(Slots::One(Key::new(two_or_three(args)?.0).slot()))
+            Ok(Slots::One(schema.key(two_or_three(args)?.0).slot()))
         }
         OpCode::Insert | OpCode::InsertNew | OpCode::DeleteObject => {
-            Ok(Slots::One(Object::new(one(args)?, keypos)?.slot()))
+            Ok(Slots::One(schema.object(one(args)?)?.slot()))
         }
         OpCode::InsertMany | OpCode::InsertNewMany => {
-            Ok(ascending(objects(one(args)?, keypos)?.iter().map(Object::slot).collect()))
+            Ok(ascending(objects(one(args)?, schema)?.iter().map(Object::slot).collect()))
         }
         OpCode::MemberMany => {
-            Ok(ascending(list(one(args)?)?.map(|key| Key::new(key).slot()).collect()))
+            Ok(ascending(list(one(args)?)?.map(|key| schema.key(key).slot()).collect()))
         }
         OpCode::DeleteAll => Ok(Slots::All),
         OpCode::FirstFrom => Ok(Slots::One(slots::slot(one(args)?)?)),
@@ -403,8 +403,8 @@ fn list(words: &[u64]) -> Result<Elements<'_>, OpError> {
     }
 }
 
-fn objects(words: &[u64], keypos: usize) -> Result<Vec<Object<'_>>, OpError> {
-    list(words)?.map(|object| Ok(Object::new(object, keypos)?)).collect()
+fn objects(words: &[u64], schema: Schema) -> Result<Vec<Object<'_>>, OpError> {
+    list(words)?.map(|object| Ok(schema.object(object)?)).collect()
 }
 
 /// The operations of an `update_counter` or `update_element`: one tuple, or a list of them. An

@@ -28,6 +28,12 @@ pub(crate) trait Reclaim {
     /// # Safety
     /// As for a record.
     unsafe fn retire_array(&self, array: Array);
+
+    /// Takes anything else of this many bytes, which `free` frees.
+    ///
+    /// # Safety
+    /// As for a record; `free` may be called with it by any thread.
+    unsafe fn retire(&self, retired: *mut (), free: unsafe fn(*mut ()), bytes: usize);
 }
 
 /// Frees what it gets when the epoch has passed.
@@ -54,6 +60,11 @@ impl Reclaim for Epochs {
         let bytes = array.bytes() as usize;
         // SAFETY: as for a record.
         unsafe { epoch::pin().retire(array.as_ptr().cast(), free, bytes) };
+    }
+
+    unsafe fn retire(&self, retired: *mut (), free: unsafe fn(*mut ()), bytes: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { epoch::pin().retire(retired, free, bytes) };
     }
 }
 

@@ -20,7 +20,9 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use super::blocks;
+use super::schema::Schema;
 use super::sync::{AtomicU64, Ordering};
+use crate::term::order;
 use crate::term::walk::Layout;
 use crate::term::word::{self, Kind};
 
@@ -223,6 +225,21 @@ impl<'g> Record<'g> {
             .iter()
             .enumerate()
             .all(|(index, &word)| self.cell(offset + index).load(Ordering::Relaxed) == word)
+    }
+
+    /// Whether the object has this key.
+    #[inline]
+    pub(crate) fn has_key(self, key: &[u64], schema: Schema) -> bool {
+        let at = self.key_offset(schema.keypos());
+        self.has_at(at, key) || schema.compares_keys() && self.has_equal_key(at, key)
+    }
+
+    /// Whether the key, which starts at `at`, compares equal to another one.
+    #[cold]
+    fn has_equal_key(self, at: usize, key: &[u64]) -> bool {
+        let mut words = Vec::new();
+        self.copy_range_to(at..self.skip(at), &mut words);
+        order::eq_loose(&words, key)
     }
 
     /// Whether the whole object has these words.

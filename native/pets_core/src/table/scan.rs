@@ -1,8 +1,9 @@
 //! Going through a table, in the order of slots and hashes.
 
+use super::entry::Entry;
 use super::object::Key;
 use super::record::Record;
-use super::slot::SlotState;
+use super::state::SlotState;
 use super::{Table, Unserved, Why};
 use crate::epoch::Guard;
 
@@ -156,20 +157,20 @@ impl Table {
         loop {
             let status = store.status();
             self.check_readable(slot, status.state())?;
-            let mut best: Option<(u64, Record<'g>)> = None;
+            let mut best: Option<(u64, Entry<'g>)> = None;
             let mut from = from.0;
             let array = store.array();
             if !array.is_none() {
                 // A run may hold nothing but `after` itself and what is before it.
                 loop {
                     let mut seen = false;
-                    array.run_from(from, |hash, record| {
+                    array.run_from(from, |hash, entry| {
                         seen = true;
-                        let behind = after.is_none_or(|after| self.is_behind(after, hash, record));
+                        let behind = after.is_none_or(|after| self.is_behind(after, hash, entry));
                         if behind
-                            && best.is_none_or(|best| self.compare((hash, record), best).is_lt())
+                            && best.is_none_or(|best| self.compare((hash, entry), best).is_lt())
                         {
-                            best = Some((hash, record));
+                            best = Some((hash, entry));
                         }
                     });
                     match from.checked_add(1) {
@@ -180,7 +181,7 @@ impl Table {
             }
             // As for a key that is not found: the slot may have gone meanwhile.
             if best.is_some() || store.status() == status {
-                return Ok(best.map(|(_, record)| record));
+                return Ok(best.map(|(_, entry)| entry.first()));
             }
         }
     }
@@ -193,23 +194,26 @@ impl Table {
         }
     }
 
-    fn is_behind(&self, key: &Key<'_>, hash: u64, record: Record<'_>) -> bool {
+    fn is_behind(&self, key: &Key<'_>, hash: u64, entry: Entry<'_>) -> bool {
         match hash.cmp(&key.hash) {
             Ordering::Equal => {
-                order::cmp_exact(&self.key_words(record), key.words) == Ordering::Greater
+                let words = self.key_words(entry);
+                order::cmp_exact(&words, key.words).is_gt()
+                    && !self.schema.is_same_key(&words, key.words)
             }
             unequal => unequal == Ordering::Greater,
         }
     }
 
-    fn compare(&self, a: (u64, Record<'_>), b: (u64, Record<'_>)) -> Ordering {
+    fn compare(&self, a: (u64, Entry<'_>), b: (u64, Entry<'_>)) -> Ordering {
         // Two keys with one hash are rare: only then are their words compared.
         a.0.cmp(&b.0).then_with(|| order::cmp_exact(&self.key_words(a.1), &self.key_words(b.1)))
     }
 
-    fn key_words(&self, record: Record<'_>) -> Vec<u64> {
+    fn key_words(&self, entry: Entry<'_>) -> Vec<u64> {
+        let record = entry.first();
         let mut words = Vec::new();
-        record.copy_range_to(record.key(self.keypos), &mut words);
+        record.copy_range_to(record.key(self.schema.keypos()), &mut words);
         words
     }
 
@@ -218,7 +222,7 @@ impl Table {
     /// begun here.
     ///
     /// Every object that is there from the beginning of the scan to its end is shown once. Objects
-    /// with one hash are shown in one step.
+    /// with one hash, and so all objects of one key, are shown in one step.
     pub fn scan(
         &self,
         from: Cursor,
@@ -266,7 +270,7 @@ impl Table {
         let slot = from.slot();
         let store = self.store(slot);
         let mut cursor = from;
-        let mut run: Vec<(u64, Record<'_>)> = Vec::new();
+        let mut run: Vec<(u64, Entry<'_>)> = Vec::new();
         loop {
             let status = store.status();
             if let Err(Unserved { why, .. }) = self.check_readable(slot, status.state()) {
@@ -275,7 +279,7 @@ impl Table {
             run.clear();
             let array = store.array();
             if !array.is_none() {
-                let cells = array.run_from(cursor.0, |hash, record| run.push((hash, record)));
+                let cells = array.run_from(cursor.0, |hash, entry| run.push((hash, entry)));
                 *budget = budget.saturating_sub(cells / CELLS_PER_WORD);
             }
             if run.is_empty() {
@@ -286,20 +290,23 @@ impl Table {
                 continue;
             }
             run.sort_unstable_by(|a, b| self.compare(*a, *b));
-            let mut shown: Option<(u64, Record<'_>)> = None;
-            for &(hash, record) in &run {
+            let mut shown: Option<(u64, Entry<'_>)> = None;
+            for &(hash, entry) in &run {
                 if let Some((last, shown)) = shown {
                     // A key that was deleted and inserted again while the run was collected.
-                    if last == hash && self.key_words(shown) == self.key_words(record) {
+                    let is_same = |a, b| self.schema.is_same_key(a, b);
+                    if last == hash && is_same(&self.key_words(shown), &self.key_words(entry)) {
                         continue;
                     }
                     if last != hash && *budget == 0 {
                         return ScanEnd::More(Cursor(hash));
                     }
                 }
-                visit(record);
-                *budget = budget.saturating_sub(record.len());
-                shown = Some((hash, record));
+                for record in entry.records() {
+                    visit(record);
+                    *budget = budget.saturating_sub(record.len());
+                }
+                shown = Some((hash, entry));
             }
             let last = shown.map_or(cursor.0, |(hash, _)| hash);
             match Cursor::behind(last).filter(|next| next.slot() == slot) {

@@ -1,160 +1,17 @@
-//! The storage of one slot, and its state.
+//! The storage of one slot.
 
 use std::cell::UnsafeCell;
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use super::cells::{self, Array, Cell, Header};
+use super::changes::Changes;
+use super::entry::{Added, Entry, Tagged};
 use super::lock::{Lock, LockGuard};
 use super::object::{Key, Object};
 use super::reclaim::Reclaim;
 use super::record::{Block, Record};
+use super::schema::{Schema, TableType};
+use super::state::{SlotState, Status, Why};
 use super::sync::{AtomicPtr, AtomicU32, Ordering};
-
-/// What a node may do with a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum SlotState {
-    /// Reads and writes are served.
-    Owned = 0,
-    /// Being sent: reads and writes are served, and each key that is written is logged.
-    Copying = 1,
-    /// The last changes are being sent: reads are served, writes have to wait.
-    Frozen = 2,
-    /// The grant is sent, its answer is not here yet: everything waits.
-    Granted = 3,
-    /// Not ours. Data that is being received may be there, invisible.
-    Foreign = 4,
-}
-
-impl SlotState {
-    const fn from_bits(bits: u32) -> SlotState {
-        match bits {
-            0 => SlotState::Owned,
-            1 => SlotState::Copying,
-            2 => SlotState::Frozen,
-            3 => SlotState::Granted,
-            _ => SlotState::Foreign,
-        }
-    }
-
-    /// Whether reads are served.
-    pub const fn serves_reads(self) -> bool {
-        matches!(self, SlotState::Owned | SlotState::Copying | SlotState::Frozen)
-    }
-
-    /// Whether writes are served.
-    pub const fn serves_writes(self) -> bool {
-        matches!(self, SlotState::Owned | SlotState::Copying)
-    }
-
-    fn why_unserved(self) -> Why {
-        match self {
-            SlotState::Foreign => Why::Elsewhere,
-            _ => Why::Wait,
-        }
-    }
-}
-
-/// Why a slot does not serve an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Why {
-    /// The slot is about to change its owner: try again when it has.
-    Wait,
-    /// Another node owns the slot.
-    Elsewhere,
-}
-
-/// A key that was written while its slot was being copied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoggedKey {
-    /// The encoded key.
-    pub words: Box<[u64]>,
-    /// Its hash.
-    pub hash: u64,
-}
-
-impl LoggedKey {
-    /// The key, for looking its present object up.
-    pub fn key(&self) -> Key<'_> {
-        Key { words: &self.words, hash: self.hash }
-    }
-}
-
-impl Hash for LoggedKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-/// The hash of a key is good enough for the set of logged keys as it is.
-#[derive(Default)]
-pub(crate) struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-/// What changed in a slot since its snapshot began, or since the changes were taken last. Only
-/// the keys: their objects are read when the changes are sent, so that a hot key is sent once.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Whether all objects were deleted, before the keys below were written.
-    pub cleared: bool,
-    pub(crate) keys: HashSet<LoggedKey, BuildHasherDefault<AsIs>>,
-}
-
-impl Changes {
-    /// The keys that were written, in no order.
-    pub fn keys(&self) -> impl Iterator<Item = &LoggedKey> {
-        self.keys.iter()
-    }
-
-    /// How many entries the log has.
-    pub fn len(&self) -> usize {
-        self.keys.len() + usize::from(self.cleared)
-    }
-
-    /// Whether nothing changed.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn wrote(&mut self, key: &Key<'_>) {
-        self.keys.insert(LoggedKey { words: key.words.into(), hash: key.hash });
-    }
-}
-
-/// State and generation of a slot in one word. The generation counts the changes of state, so that
-/// a reader that finds the same word again knows that nothing happened in between.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Status(u32);
-
-impl Status {
-    const STATE_BITS: u32 = 0xFF;
-
-    #[inline]
-    pub(crate) fn state(self) -> SlotState {
-        SlotState::from_bits(self.0 & Self::STATE_BITS)
-    }
-
-    fn followed_by(self, state: SlotState) -> Status {
-        let generation = (self.0 & !Self::STATE_BITS).wrapping_add(Self::STATE_BITS + 1);
-        Status(generation | state as u32)
-    }
-}
 
 /// The slots of a table, each in two parts that lie on different cache lines: what every operation
 /// reads, and what every write changes. So nobody waits for a line with the address of an array
@@ -178,8 +35,10 @@ struct WritePart {
     /// Changes while the slot is `Copying`. Only touched by the lock's holder.
     log: UnsafeCell<Option<Box<Changes>>>,
     /// Number of objects. Stored by the lock's holder, read by anybody.
-    live: AtomicU32,
-    /// Number of cells that were ever used in the current array. For the lock's holder only.
+    objects: AtomicU32,
+    /// Number of keys, each of which has a cell. For the lock's holder only, as the next one.
+    keys: AtomicU32,
+    /// Number of cells that were ever used in the current array.
     used: AtomicU32,
     lock: Lock,
 }
@@ -208,7 +67,8 @@ impl Slots {
             |_| ReadPart { array: AtomicPtr::new(std::ptr::null_mut()), status: AtomicU32::new(0) };
         let write = |_| WritePart {
             log: UnsafeCell::new(None),
-            live: AtomicU32::new(0),
+            objects: AtomicU32::new(0),
+            keys: AtomicU32::new(0),
             used: AtomicU32::new(0),
             lock: Lock::new(),
         };
@@ -277,7 +137,7 @@ impl<'t> SlotStore<'t> {
     pub(crate) fn status(self) -> Status {
         // Acquire pairs with the Release in `Locked::set_state`: what was done to the data before
         // the change of state is visible.
-        Status(self.read.status.load(Ordering::Acquire))
+        Status::from_bits(self.read.status.load(Ordering::Acquire))
     }
 
     /// The cells as they are now. The caller is pinned or holds the lock.
@@ -287,24 +147,24 @@ impl<'t> SlotStore<'t> {
         Array::from_ptr(self.read.array.load(Ordering::Acquire))
     }
 
-    pub(crate) fn live(self) -> u32 {
-        self.write.live.load(Ordering::Relaxed)
+    pub(crate) fn objects(self) -> u32 {
+        self.write.objects.load(Ordering::Relaxed)
     }
 
-    /// Finds the record of a key, whatever the state of the slot.
+    /// Finds what a key has, whatever the state of the slot.
     ///
     /// # Safety
     /// The caller stays pinned, or holds the lock, for `'t`.
     #[inline]
-    pub(crate) unsafe fn find(self, key: &Key<'_>, keypos: usize) -> Option<Record<'t>> {
+    pub(crate) unsafe fn find(self, key: &Key<'_>, schema: Schema) -> Option<Entry<'t>> {
         let array = self.array();
         if array.is_none() {
             return None;
         }
-        array.find(key, keypos).map(|(_, record)| record)
+        array.find(key, schema).map(|(_, entry)| entry)
     }
 
-    /// Finds the record of a key in a slot that serves reads.
+    /// Finds what a key has in a slot that serves reads.
     ///
     /// # Safety
     /// As for [`SlotStore::find`].
@@ -312,15 +172,15 @@ impl<'t> SlotStore<'t> {
     pub(crate) unsafe fn read(
         self,
         key: &Key<'_>,
-        keypos: usize,
-    ) -> Result<Option<Record<'t>>, Why> {
+        schema: Schema,
+    ) -> Result<Option<Entry<'t>>, Why> {
         loop {
             let status = self.status();
             if !status.state().serves_reads() {
                 return Err(status.state().why_unserved());
             }
             // SAFETY: the caller's promise.
-            let found = unsafe { self.find(key, keypos) };
+            let found = unsafe { self.find(key, schema) };
             // Nothing found may mean that the slot has gone meanwhile. A slot that went away had
             // its state changed before its array was taken, and the array was loaded with Acquire.
             if found.is_some() || self.status() == status {
@@ -335,6 +195,17 @@ impl<'t> SlotStore<'t> {
     }
 }
 
+/// What [`Locked::remove_object`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removed {
+    /// The object is not there.
+    Nothing,
+    /// The object is gone, its key has others.
+    Object,
+    /// The object is gone, and so is its key.
+    Key,
+}
+
 /// A slot whose lock is held.
 pub(crate) struct Locked<'t> {
     store: SlotStore<'t>,
@@ -344,7 +215,7 @@ pub(crate) struct Locked<'t> {
 impl<'t> Locked<'t> {
     #[inline]
     pub(crate) fn state(&self) -> SlotState {
-        Status(self.store.read.status.load(Ordering::Relaxed)).state()
+        Status::from_bits(self.store.read.status.load(Ordering::Relaxed)).state()
     }
 
     #[inline]
@@ -353,17 +224,26 @@ impl<'t> Locked<'t> {
         if state.serves_writes() { Ok(()) } else { Err(state.why_unserved()) }
     }
 
-    pub(crate) fn live(&self) -> u32 {
-        self.store.live()
+    pub(crate) fn objects(&self) -> u32 {
+        self.store.objects()
+    }
+
+    fn add_objects(&self, objects: u32) {
+        self.store.write.objects.store(self.objects() + objects, Ordering::Relaxed);
+    }
+
+    fn subtract_objects(&self, objects: u32) {
+        self.store.write.objects.store(self.objects() - objects, Ordering::Relaxed);
     }
 
     pub(crate) fn set_state(&mut self, state: SlotState) {
-        let status = Status(self.store.read.status.load(Ordering::Relaxed)).followed_by(state);
+        let status =
+            Status::from_bits(self.store.read.status.load(Ordering::Relaxed)).followed_by(state);
         if state != SlotState::Copying && state != SlotState::Frozen {
             *self.log() = None;
         }
         // Release pairs with the Acquire in `SlotStore::status`.
-        self.store.read.status.store(status.0, Ordering::Release);
+        self.store.read.status.store(status.to_bits(), Ordering::Release);
     }
 
     pub(crate) fn log(&mut self) -> &mut Option<Box<Changes>> {
@@ -394,36 +274,35 @@ impl<'t> Locked<'t> {
     }
 
     #[inline]
-    fn lookup(&self, key: &Key<'_>, keypos: usize) -> Option<(&'t Cell, Record<'t>)> {
+    fn lookup(&self, key: &Key<'_>, schema: Schema) -> Option<(&'t Cell, Entry<'t>)> {
         let array = self.array();
-        if array.is_none() { None } else { array.find(key, keypos) }
+        if array.is_none() { None } else { array.find(key, schema) }
     }
 
-    /// The object of a key. It stays as it is, but for changes through `self`, while the lock is
-    /// held.
+    /// What a key has. It stays as it is, but for changes through `self`, while the lock is held.
     #[inline]
-    pub(crate) fn find(&self, key: &Key<'_>, keypos: usize) -> Option<Record<'_>> {
-        self.lookup(key, keypos).map(|(_, record)| record)
+    pub(crate) fn find(&self, key: &Key<'_>, schema: Schema) -> Option<Entry<'_>> {
+        self.lookup(key, schema).map(|(_, entry)| entry)
     }
 
-    /// Inserts or replaces an object. Says whether its key was there.
-    pub(crate) fn put(
-        &mut self,
-        object: &Object<'_>,
-        keypos: usize,
-        reclaim: &impl Reclaim,
-    ) -> bool {
+    /// Inserts an object: in the place of the one with its key, or in a bag beside those that have
+    /// it.
+    pub(crate) fn put(&mut self, object: &Object<'_>, schema: Schema, reclaim: &impl Reclaim) {
         let key = object.key();
         self.wrote(&key);
-        match self.lookup(&key, keypos) {
-            Some((cell, record)) => {
-                self.replace(cell, record, object.words(), reclaim);
-                true
-            }
-            None => {
-                self.add(key.hash, object.words(), reclaim);
-                false
-            }
+        match self.lookup(&key, schema) {
+            None => self.add(key.hash, object.words(), reclaim),
+            Some((cell, entry)) => match schema.table_type() {
+                TableType::Set | TableType::OrderedSet => {
+                    self.replace(cell, entry.first(), object.words(), reclaim);
+                }
+                TableType::DuplicateBag => self.append(cell, entry, object.words(), reclaim),
+                TableType::Bag => {
+                    if !entry.records().any(|record| record.equals(object.words())) {
+                        self.append(cell, entry, object.words(), reclaim);
+                    }
+                }
+            },
         }
     }
 
@@ -440,14 +319,31 @@ impl<'t> Locked<'t> {
         }
         let new = Block::allocate(words);
         self.array().count_bytes(8 * words.len() as u64, record.bytes());
-        cell.replace(new);
+        cell.replace(Tagged::record(new));
         // SAFETY: the cell that had it has another one now, and the lock keeps others from
         // retiring it too.
         unsafe { reclaim.retire_record(record.block()) };
     }
 
+    /// Puts an object behind the others of its key.
+    fn append(&self, cell: &Cell, entry: Entry<'_>, words: &[u64], reclaim: &impl Reclaim) {
+        let added = entry.with(Block::allocate(words));
+        self.add_objects(1);
+        match added {
+            Added::InPlace => self.array().count_bytes(8 * words.len() as u64, 0),
+            Added::Replaced(tagged) => {
+                // SAFETY: the caller holds the lock, under which entries are retired.
+                let bytes = unsafe { Entry::new(tagged) }.bytes();
+                self.array().count_bytes(bytes, entry.bytes());
+                cell.replace(tagged);
+                // SAFETY: as in `replace`; its records are in the new entry.
+                unsafe { entry.retire_group(reclaim) };
+            }
+        }
+    }
+
     fn add(&mut self, hash: u64, words: &[u64], reclaim: &impl Reclaim) {
-        let live = self.store.write.live.load(Ordering::Relaxed);
+        let keys = self.store.write.keys.load(Ordering::Relaxed);
         let record = Block::allocate(words);
         if self.array().is_none() {
             let homes = cells::MIN_HOMES;
@@ -459,18 +355,19 @@ impl<'t> Locked<'t> {
             match array.vacancy(hash) {
                 Some(vacancy) if !vacancy.fresh || !array.is_full_with(used + 1) => {
                     self.store.write.used.store(used + u32::from(vacancy.fresh), Ordering::Relaxed);
-                    self.store.write.live.store(live + 1, Ordering::Relaxed);
+                    self.store.write.keys.store(keys + 1, Ordering::Relaxed);
+                    self.add_objects(1);
                     array.count_bytes(8 * words.len() as u64, 0);
-                    vacancy.fill(hash, record);
+                    vacancy.fill(hash, Tagged::record(record));
                     return;
                 }
                 Some(_) => {
-                    let homes = cells::homes_for(live + 1);
+                    let homes = cells::homes_for(keys + 1);
                     self.rebuild(homes, cells::spare_for(homes), reclaim);
                 }
                 // The last run has used up the spare cells.
                 None => {
-                    let homes = cells::homes_for(live + 1);
+                    let homes = cells::homes_for(keys + 1);
                     let spare = if homes > array.homes() {
                         cells::spare_for(homes)
                     } else {
@@ -485,40 +382,89 @@ impl<'t> Locked<'t> {
     fn rebuild(&self, homes: u32, spare: u32, reclaim: &impl Reclaim) {
         let old = self.array();
         let new = old.rebuilt(homes, spare);
-        self.set_array(new, self.store.write.live.load(Ordering::Relaxed));
+        self.set_array(new, self.store.write.keys.load(Ordering::Relaxed));
         // SAFETY: the slot has another array now, and only the lock's holder retires arrays.
         unsafe { reclaim.retire_array(old) };
     }
 
-    /// Removes the object of a key, after showing it to `wanted`, which may refuse. Says whether
-    /// it was removed.
+    /// Removes what a key has, after showing it to `seen`. Says whether it had anything.
     pub(crate) fn remove(
         &mut self,
         key: &Key<'_>,
-        keypos: usize,
+        schema: Schema,
         reclaim: &impl Reclaim,
-        wanted: impl FnOnce(Record<'_>) -> bool,
+        seen: impl FnOnce(Entry<'_>),
     ) -> bool {
-        let Some((cell, record)) = self.lookup(key, keypos) else { return false };
-        if !wanted(record) {
-            return false;
-        }
+        let Some((cell, entry)) = self.lookup(key, schema) else { return false };
+        seen(entry);
         self.wrote(key);
-        let array = self.array();
-        array.count_bytes(0, record.bytes());
-        let used = self.store.write.used.load(Ordering::Relaxed) - array.vacate(cell);
-        let live = self.store.write.live.load(Ordering::Relaxed) - 1;
-        self.store.write.used.store(used, Ordering::Relaxed);
-        self.store.write.live.store(live, Ordering::Relaxed);
+        self.vacate(cell, entry);
         // SAFETY: the cell is vacant now, and the lock keeps others from retiring it too.
-        unsafe { reclaim.retire_record(record.block()) };
-        // An array that became empty stays, in its smallest form: a slot in which one key comes
-        // and goes would otherwise allocate all the time.
-        if array.homes() > cells::MIN_HOMES && u64::from(live) * 8 < u64::from(array.homes()) {
-            let homes = cells::homes_for(live);
+        unsafe { entry.retire(reclaim) };
+        self.shrink(reclaim);
+        true
+    }
+
+    /// Removes exactly this object, in a duplicate bag as often as it is there. Says whether it was
+    /// there, and whether that leaves its key without any.
+    pub(crate) fn remove_object(
+        &mut self,
+        object: &Object<'_>,
+        schema: Schema,
+        reclaim: &impl Reclaim,
+    ) -> Removed {
+        let key = object.key();
+        let Some((cell, entry)) = self.lookup(&key, schema) else { return Removed::Nothing };
+        let is_it = |record: &Record<'_>| record.equals(object.words());
+        let (gone, kept): (Vec<Record<'_>>, Vec<_>) = entry.records().partition(is_it);
+        if gone.is_empty() {
+            return Removed::Nothing;
+        }
+        self.wrote(&key);
+        let removed = match Entry::only(&kept) {
+            None => {
+                self.vacate(cell, entry);
+                Removed::Key
+            }
+            Some(tagged) => {
+                // SAFETY: the caller holds the lock, under which entries are retired.
+                let bytes = unsafe { Entry::new(tagged) }.bytes();
+                self.array().count_bytes(bytes, entry.bytes());
+                self.subtract_objects(gone.len() as u32);
+                cell.replace(tagged);
+                Removed::Object
+            }
+        };
+        for record in gone {
+            // SAFETY: it is in no cell any more, and the lock keeps others from retiring it too.
+            unsafe { reclaim.retire_record(record.block()) };
+        }
+        // SAFETY: as above; the other records are in the new entry.
+        unsafe { entry.retire_group(reclaim) };
+        self.shrink(reclaim);
+        removed
+    }
+
+    /// Takes an entry out of its cell.
+    fn vacate(&self, cell: &Cell, entry: Entry<'_>) {
+        let array = self.array();
+        array.count_bytes(0, entry.bytes());
+        let used = self.store.write.used.load(Ordering::Relaxed) - array.vacate(cell);
+        let keys = self.store.write.keys.load(Ordering::Relaxed) - 1;
+        self.store.write.used.store(used, Ordering::Relaxed);
+        self.store.write.keys.store(keys, Ordering::Relaxed);
+        self.subtract_objects(entry.len() as u32);
+    }
+
+    /// Makes the array smaller if it has become too large. One that became empty stays, in its
+    /// smallest form: a slot in which one key comes and goes would otherwise allocate all the time.
+    fn shrink(&self, reclaim: &impl Reclaim) {
+        let homes = self.array().homes();
+        let keys = self.store.write.keys.load(Ordering::Relaxed);
+        if homes > cells::MIN_HOMES && u64::from(keys) * 8 < u64::from(homes) {
+            let homes = cells::homes_for(keys);
             self.rebuild(homes, cells::spare_for(homes), reclaim);
         }
-        true
     }
 
     /// Changes one word of the object of a key in place, to what `change` makes of it. Answers
@@ -527,11 +473,11 @@ impl<'t> Locked<'t> {
     pub(crate) fn change_word<E>(
         &mut self,
         key: &Key<'_>,
-        keypos: usize,
+        schema: Schema,
         find_word: impl FnOnce(Record<'_>) -> Option<usize>,
         change: impl FnOnce(u64) -> Result<u64, E>,
     ) -> Option<Result<u64, E>> {
-        let (_, record) = self.lookup(key, keypos)?;
+        let record = self.lookup(key, schema)?.1.first();
         let index = find_word(record)?;
         match change(record.word(index)) {
             Ok(new) if record.store_word(index, new) => {
@@ -547,7 +493,8 @@ impl<'t> Locked<'t> {
     pub(crate) fn detach(&mut self) -> Array {
         let array = self.array();
         self.set_array(Array::NONE, 0);
-        self.store.write.live.store(0, Ordering::Relaxed);
+        self.store.write.keys.store(0, Ordering::Relaxed);
+        self.store.write.objects.store(0, Ordering::Relaxed);
         if let Some(log) = self.log() {
             log.keys.clear();
             log.cleared = true;

@@ -1,8 +1,8 @@
 #!/usr/bin/env escript
 %%! +S 1 -noshell
-%% Random programs on `:ets` tables of type set, with what `:ets` answered:
+%% Random programs on `:ets` tables of all types, with what `:ets` answered:
 %%   table_ops.escript SEED PROGRAMS
-%% One line each: "new KEYPOS", or operation number, arguments and outcome (0 and the result, or
+%% One line each: "new TYPE KEYPOS", or operation number, arguments and outcome (0 and the result, or
 %% 1 and the number of the cause) as terms in prefix notation.
 main([Seed, Programs]) ->
     rand:seed(exsss, list_to_integer(Seed)),
@@ -13,11 +13,13 @@ main([Seed, Programs]) ->
 program() ->
     Keypos = pick([1, 1, 1, 2, 3]),
     put(keypos, Keypos),
-    Table = ets:new(t, [set, public, {keypos, Keypos}]),
+    Type = pick([set, set, ordered_set, bag, duplicate_bag]),
+    put(type, Type),
+    Table = ets:new(t, [Type, public, {keypos, Keypos}]),
     Lines = [step(Table) || _ <- lists:seq(1, 60)],
     Content = lists:sort(ets:tab2list(Table)),
     file:write(standard_io, [
-        ["new ", integer_to_list(Keypos), $\n], Lines, "content ", term(Content), $\n
+        ["new ", atom_to_list(Type), $\s, integer_to_list(Keypos), $\n], Lines, "content ", term(Content), $\n
     ]),
     ets:delete(Table).
 
@@ -79,7 +81,7 @@ operation(Table) ->
 
 pick(List) -> lists:nth(rand:uniform(length(List)), List).
 
-key() -> pick([1, 1.0, 2, k, <<"key">>, {a, [1]}, 1 bsl 70]).
+key() -> pick([1, 1.0, 2, k, <<"key">>, {a, [1]}, {a, [1.0]}, 1 bsl 70]).
 
 value() ->
     pick([

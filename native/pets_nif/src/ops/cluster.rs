@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pets_cnode::PeerName;
 use pets_core::placement::{NodeName, Slot};
-use pets_core::table::{Key, Object, SlotState};
+use pets_core::table::{Schema, SlotState};
 use pets_core::term::atoms as texts;
 use pets_core::term::word;
 
@@ -57,8 +57,10 @@ fn slot(env: Env, term: Term) -> Option<Slot> {
 }
 
 fn key_slot(env: Env, args: &[Term]) -> Answer {
+    // Keys have slots even where there is no table.
+    let schema = registry::get(args[0]).map_or(Schema::set(1), |table| table.schema());
     with_buffer(|words| match encode_argument(env, args[1], words) {
-        Ok(()) => env.integer(Key::new(words).slot().index() as i64).into(),
+        Ok(()) => env.integer(schema.key(words).slot().index() as i64).into(),
         Err(answer) => answer,
     })
 }
@@ -150,7 +152,7 @@ fn group_by_owner(env: Env, args: &[Term]) -> Answer {
         if let Err(answer) = encode_argument(env, object, &mut words) {
             return answer;
         }
-        let Ok(object_words) = Object::new(&words, table.keypos()) else {
+        let Ok(object_words) = table.schema().object(&words) else {
             return badarg(atoms.none);
         };
         let owner = table.hosted().owner(object_words.slot());

@@ -5,7 +5,7 @@
 
 use pets_core::epoch::{self, Guard};
 use pets_core::table::op::{OpCode, OpError, execute};
-use pets_core::table::{Counted, Key, Object, Record};
+use pets_core::table::{Counted, Entry, Key, Object, Record};
 use pets_core::term::word::{self, Kind};
 
 use crate::Table;
@@ -57,12 +57,12 @@ fn find(name: Term, guard: &Guard) -> Option<&Table> {
 
 /// Runs `work` with an encoded key.
 #[inline]
-fn with_key(env: Env, key: Term, work: impl FnOnce(Key<'_>) -> Answer) -> Answer {
+fn with_key(env: Env, table: &Table, key: Term, work: impl FnOnce(Key<'_>) -> Answer) -> Answer {
     if key.is_immediate() {
-        return work(Key::new(&[key.0]));
+        return work(table.schema().key(&[key.0]));
     }
     with_buffer(|words| match encode_argument(env, key, words) {
-        Ok(()) => work(Key::new(words)),
+        Ok(()) => work(table.schema().key(words)),
         Err(answer) => answer,
     })
 }
@@ -76,22 +76,40 @@ fn too_large_here(words: usize) -> bool {
 fn lookup(env: Env, args: &[Term]) -> Answer {
     let guard = epoch::pin();
     let Some(table) = find(args[0], &guard) else { return slow() };
-    with_key(env, args[1], |key| match table.core().get(&key, &guard) {
-        Ok(Some(record)) if too_large_here(record.len()) => Answer::Dirty,
-        Ok(Some(record)) => {
-            let object = match flat_object(env, record) {
-                Some(object) => object,
-                None => {
-                    let at = record.key_offset(table.keypos());
-                    let known = Known { at, len: key.words.len(), term: args[1] };
-                    decode(env, &record, 0, Some(known))
-                }
-            };
+    with_key(env, table, args[1], |key| match table.core().get(&key, &guard) {
+        Ok(Some(entry)) if entry.len() > 1 => objects(env, table, entry, &key, args[1]),
+        Ok(Some(entry)) if too_large_here(entry.first().len()) => Answer::Dirty,
+        Ok(Some(entry)) => {
+            let object = object(env, table, entry.first(), &key, args[1]);
             env.cons(object, Term(word::NIL)).into()
         }
         Ok(None) => Term(word::NIL).into(),
         Err(_) => slow(),
     })
+}
+
+/// The objects of a key of a bag.
+#[cold]
+fn objects(env: Env, table: &Table, entry: Entry<'_>, key: &Key<'_>, term: Term) -> Answer {
+    if too_large_here(entry.total_words()) {
+        return Answer::Dirty;
+    }
+    let objects = entry.records().map(|record| object(env, table, record, key, term));
+    env.list(&objects.collect::<Vec<_>>()).into()
+}
+
+/// The tuple of a record with this key, which the caller has as a term.
+#[inline]
+fn object(env: Env, table: &Table, record: Record<'_>, key: &Key<'_>, term: Term) -> Term {
+    if let Some(object) = flat_object(env, record) {
+        return object;
+    }
+    // A key that only compares equal is another term.
+    let known = (!table.schema().compares_keys()).then(|| {
+        let at = record.key_offset(table.schema().keypos());
+        Known { at, len: key.words.len(), term }
+    });
+    decode(env, &record, 0, known)
 }
 
 /// The tuple of a record whose elements are all immediates.
@@ -121,8 +139,13 @@ fn lookup_element(env: Env, args: &[Term]) -> Answer {
         return slow();
     }
     let position = word::small_value(args[2].0);
-    with_key(env, args[1], |key| match (table.core().get(&key, &guard), args.get(3)) {
-        (Ok(Some(record)), _) => {
+    with_key(env, table, args[1], |key| match (table.core().get(&key, &guard), args.get(3)) {
+        // Of a bag, a list.
+        (Ok(Some(_)), _) if table.schema().is_bag() => {
+            generic(env, OpCode::LookupElement, args[0], &args[1..])
+        }
+        (Ok(Some(entry)), _) => {
+            let record = entry.first();
             match usize::try_from(position).ok().and_then(|position| record.element(position)) {
                 Some(range) if too_large_here(range.len()) => Answer::Dirty,
                 Some(range) => decode(env, &record, range.start, None).into(),
@@ -137,7 +160,7 @@ fn lookup_element(env: Env, args: &[Term]) -> Answer {
 fn member(env: Env, args: &[Term]) -> Answer {
     let guard = epoch::pin();
     let Some(table) = find(args[0], &guard) else { return slow() };
-    with_key(env, args[1], |key| match table.core().contains(&key, &guard) {
+    with_key(env, table, args[1], |key| match table.core().contains(&key, &guard) {
         Ok(found) => atoms::boolean(found).into(),
         Err(_) => slow(),
     })
@@ -187,7 +210,7 @@ fn with_object(
         if let Err(answer) = encode_argument(env, object, words) {
             return answer;
         }
-        match Object::new(words, table.keypos()) {
+        match table.schema().object(words) {
             Ok(object) => work(&object),
             Err(_) => slow(),
         }
@@ -197,7 +220,7 @@ fn with_object(
 fn delete(env: Env, args: &[Term]) -> Answer {
     let guard = epoch::pin();
     let Some(table) = find(args[0], &guard) else { return slow() };
-    with_key(env, args[1], |key| match table.core().remove(&key) {
+    with_key(env, table, args[1], |key| match table.core().remove(&key) {
         Ok(_) => atoms::get().t_true.into(),
         Err(_) => slow(),
     })
@@ -208,8 +231,8 @@ fn take(env: Env, args: &[Term]) -> Answer {
     if !Env::on_dirty_scheduler() {
         let guard = epoch::pin();
         let Some(table) = find(args[0], &guard) else { return slow() };
-        let large = with_key(env, args[1], |key| match table.core().get(&key, &guard) {
-            Ok(Some(record)) if record.len() > WORDS_PER_CALL => Answer::Dirty,
+        let large = with_key(env, table, args[1], |key| match table.core().get(&key, &guard) {
+            Ok(Some(entry)) if entry.total_words() > WORDS_PER_CALL => Answer::Dirty,
             Ok(_) => atoms::get().ok.into(),
             Err(_) => slow(),
         });
@@ -227,11 +250,12 @@ fn update_counter(env: Env, args: &[Term]) -> Answer {
         let Some(table) = find(args[0], &guard) else { return slow() };
         // A default is judged even where it is not needed.
         let sound = args.get(3).is_none_or(|&default| {
-            env.tuple_elements(default).is_some_and(|object| object.len() >= table.keypos())
+            env.tuple_elements(default)
+                .is_some_and(|object| object.len() >= table.schema().keypos())
         });
         if sound {
-            let position = position.unwrap_or(table.keypos() + 1);
-            let answer = with_key(env, args[1], |key| {
+            let position = position.unwrap_or(table.schema().keypos() + 1);
+            let answer = with_key(env, table, args[1], |key| {
                 match table.core().add_to_counter(&key, position, increment) {
                     Ok(Counted::Value(value)) => Term(value).into(),
                     Ok(Counted::Undecided) => atoms::get().none.into(),

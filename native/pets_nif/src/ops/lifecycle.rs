@@ -2,6 +2,7 @@
 
 use pets_cnode::hosting::{NotHosted, Settings};
 use pets_core::ownership::Role;
+use pets_core::table::{Schema, TableType};
 use pets_core::term::atoms as texts;
 use pets_core::term::word;
 
@@ -62,8 +63,10 @@ fn settings(env: Env, config: Term) -> Option<(Settings, i64)> {
         "joiner" => Role::Joiner,
         _ => return None,
     };
+    let table_type = get("type").filter(|name| word::is_atom(name.0))?;
+    let table_type = TableType::from_name(texts::text(table_type.0))?;
     let settings = Settings {
-        keypos: usize::try_from(positive("keypos")?).ok()?,
+        schema: Schema::new(table_type, usize::try_from(positive("keypos")?).ok()?),
         partitions: u32::try_from(positive("partitions")?).ok()?,
         role,
         placed_by_callback: get("callbacks")? != atoms::get().nil,

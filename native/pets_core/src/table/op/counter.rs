@@ -4,7 +4,7 @@ use super::integer::Integer;
 use super::{
     BAD_ARGUMENT, Cause, Draft, OpError, draft, operations, position_in, push_list, two_or_three,
 };
-use crate::table::{Change, Counted, Key, Object, Table};
+use crate::table::{Change, Counted, Table};
 use crate::term::walk::{self, Elements};
 use crate::term::word::{self, Kind};
 use std::cmp::Ordering;
@@ -15,8 +15,12 @@ pub(super) fn update(table: &Table, args: &[u64], out: &mut Vec<u64>) -> Result<
     if default.is_some_and(|default| walk::arity(default).is_none()) {
         return Err(BAD_ARGUMENT);
     }
-    let keypos = table.keypos();
-    let key = Key::new(key);
+    let schema = table.schema();
+    if schema.is_bag() {
+        return Err(OpError::BadArgument(Cause::TableType));
+    }
+    let keypos = schema.keypos();
+    let key = schema.key(key);
     if let Some((position, increment)) = plain(ops, keypos)
         && let Counted::Value(sum) = table.add_to_counter(&key, position, increment)?
     {
@@ -36,7 +40,7 @@ pub(super) fn update(table: &Table, args: &[u64], out: &mut Vec<u64>) -> Result<
             return (Change::Keep, Ok(()));
         }
         draft.write(words);
-        match Object::new(words, keypos) {
+        match schema.object(words) {
             Ok(_) => (Change::Put, Ok(())),
             // A default that ends before the key position, or a number that has grown too large.
             Err(error) => (Change::Keep, Err(error.into())),

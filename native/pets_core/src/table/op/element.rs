@@ -1,7 +1,9 @@
 //! `lookup_element` and `update_element`.
 
-use super::{BAD_ARGUMENT, Cause, OpError, boolean, draft, operations, position_in, two_or_three};
-use crate::table::{Change, Key, Object, Table};
+use super::{
+    BAD_ARGUMENT, Cause, OpError, boolean, draft, operations, position_in, push_list, two_or_three,
+};
+use crate::table::{Change, Entry, Table};
 use crate::term::walk::{self, Elements};
 use crate::term::word;
 
@@ -16,12 +18,28 @@ pub(super) fn lookup(table: &Table, args: &[u64], out: &mut Vec<u64>) -> Result<
         return Err(BAD_ARGUMENT);
     };
     let guard = crate::epoch::pin();
-    match (table.get(&Key::new(key), &guard)?, default) {
-        (Some(record), _) => {
+    match (table.get(&table.schema().key(key), &guard)?, default) {
+        (Some(entry), _) if table.schema().is_bag() => elements(entry, position, out)?,
+        (Some(entry), _) => {
+            let record = entry.first();
             record.copy_range_to(record.element(position).ok_or(BAD_ARGUMENT)?, out);
         }
         (None, Some(default)) => out.extend_from_slice(default),
         (None, None) => return Err(OpError::BadArgument(Cause::BadKey)),
+    }
+    Ok(())
+}
+
+/// The list of one element of each object, which all of them must have.
+fn elements(entry: Entry<'_>, position: usize, out: &mut Vec<u64>) -> Result<(), OpError> {
+    let start = out.len();
+    push_list(out, entry.len());
+    for record in entry.records() {
+        let Some(range) = record.element(position) else {
+            out.truncate(start);
+            return Err(BAD_ARGUMENT);
+        };
+        record.copy_range_to(range, out);
     }
     Ok(())
 }
@@ -33,8 +51,12 @@ pub(super) fn update(table: &Table, args: &[u64], out: &mut Vec<u64>) -> Result<
     if default.is_some_and(|default| walk::arity(default).is_none()) {
         return Err(BAD_ARGUMENT);
     }
-    let keypos = table.keypos();
-    let updated = table.update(&Key::new(key), |record, words| {
+    let schema = table.schema();
+    if schema.is_bag() {
+        return Err(BAD_ARGUMENT);
+    }
+    let keypos = schema.keypos();
+    let updated = table.update(&schema.key(key), |record, words| {
         let Some(mut draft) = draft(record, default, key, keypos) else {
             return (Change::Keep, Ok(false));
         };
@@ -54,7 +76,7 @@ pub(super) fn update(table: &Table, args: &[u64], out: &mut Vec<u64>) -> Result<
             }
         }
         draft.write(words);
-        match Object::new(words, keypos) {
+        match schema.object(words) {
             Ok(_) => (Change::Put, Ok(true)),
             // A default that ends before the key position, or an object that has grown too large.
             Err(error) => (Change::Keep, Err(error.into())),

@@ -127,7 +127,7 @@ pub(super) fn first_from(table: &Table, from: Slot, out: &mut Vec<u64>) -> Resul
         let Some(slot) = Slot::new(index) else { break };
         let end = table.scan_slot(Cursor::at(slot), 1, &guard, |record| {
             if words.is_empty() {
-                record.copy_range_to(record.key(table.keypos()), &mut words);
+                record.copy_range_to(record.key(table.schema().keypos()), &mut words);
             }
         });
         if !words.is_empty() {
@@ -163,10 +163,12 @@ pub(super) fn next_after(table: &Table, key: &Key<'_>, out: &mut Vec<u64>) -> Re
                 return;
             }
             words.clear();
-            record.copy_range_to(record.key(table.keypos()), &mut words);
+            record.copy_range_to(record.key(table.schema().keypos()), &mut words);
             // Keys with one hash are in the order of their words.
-            found =
-                Key::new(&words).hash != key.hash || order::cmp_exact(&words, key.words).is_gt();
+            let schema = table.schema();
+            found = schema.key(&words).hash != key.hash
+                || order::cmp_exact(&words, key.words).is_gt()
+                    && !schema.is_same_key(&words, key.words);
         });
         if found {
             push_key(out, &words);
