@@ -265,8 +265,9 @@ impl Table {
     pub fn take(&self, key: &Key<'_>, out: &mut Vec<u64>) -> Result<usize, Unserved> {
         let mut taken = 0;
         self.write(key.slot())?.remove(key, |entry| {
-            taken = entry.len();
-            entry.records().for_each(|record| record.copy_to(out));
+            let records = entry.records();
+            taken = records.len();
+            records.for_each(|record| record.copy_to(out));
         });
         Ok(taken)
     }

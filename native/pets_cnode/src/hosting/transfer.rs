@@ -252,16 +252,18 @@ impl<S: Sink> Sender<S> {
                 } else {
                     Ok(())
                 };
+                let mut objects = 0;
                 let written = entry.iter().flat_map(|entry| entry.records()).fold(
                     written,
                     |written, record| {
                         words.clear();
                         record.copy_to(&mut words);
+                        objects += 1;
                         written.and_then(|()| wire::write_put(&mut self.batch, &words))
                     },
                 );
                 written.map_err(|error| self.give_up(&error))?;
-                self.objects += entry.map_or(1, |entry| entry.len() as u64);
+                self.objects += objects.max(1);
             }
             self.flush_if_full().await?;
         }

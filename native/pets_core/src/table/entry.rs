@@ -2,8 +2,8 @@
 //!
 //! A group is a list of pointers that only grows. Readers take no lock; the protocol is:
 //! * the holder of the slot's lock stores a pointer behind the last one, and then the new length;
-//!   a reader loads the length once, when it takes the entry out of its cell, and looks at no
-//!   pointer beyond it. What it sees is what the key had at that moment, in order and whole;
+//!   a reader loads the length once, when it begins to look at the records, and looks at no pointer
+//!   beyond it. What it sees is what the key had at that moment, in order and whole;
 //! * whatever else happens to a key (an object goes, the list is full) puts another entry into the
 //!   cell. The old one keeps its state until its readers have left, as records do.
 //!
@@ -35,13 +35,10 @@ struct Group {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tagged(NonNull<Block>);
 
-/// The objects that a key had at one moment, in their order; at least one. Good for as long as a
-/// [`Record`].
+/// The objects of a key, at least one. Good for as long as a [`Record`].
 #[derive(Clone, Copy)]
 pub struct Entry<'g> {
     tagged: Tagged,
-    /// 1 for a record.
-    len: u32,
     life: PhantomData<&'g Group>,
 }
 
@@ -197,12 +194,7 @@ impl<'g> Entry<'g> {
     /// What the pointer points to, and the records behind that, stay allocated for `'g`.
     #[inline]
     pub(crate) unsafe fn new(tagged: Tagged) -> Self {
-        let len = match tagged.as_group() {
-            None => 1,
-            // SAFETY: the caller's promise.
-            Some(group) => unsafe { Group::len(group) },
-        };
-        Entry { tagged, len, life: PhantomData }
+        Entry { tagged, life: PhantomData }
     }
 
     #[cfg(all(test, loom))]
@@ -210,60 +202,60 @@ impl<'g> Entry<'g> {
         self.tagged.as_group().map(|group| group.addr().get())
     }
 
-    /// Number of objects.
+    /// Whether there are several objects.
     #[inline]
-    #[expect(clippy::len_without_is_empty, reason = "an entry has at least one object")]
-    pub fn len(self) -> usize {
-        self.len as usize
+    pub fn has_several(self) -> bool {
+        self.tagged.as_group().is_some()
     }
 
     /// The first object; the only one in a table that is no bag.
     #[inline]
     pub fn first(self) -> Record<'g> {
-        self.get(0)
-    }
-
-    #[inline]
-    fn get(self, index: u32) -> Record<'g> {
         let block = match self.tagged.as_group() {
             None => self.tagged.0,
-            // SAFETY: `index` is below `len`, which is one that the group had.
-            Some(group) => unsafe { Group::record(group, index) },
+            // SAFETY: a group has had two records at least since it was made.
+            Some(group) => unsafe { Group::record(group, 0) },
         };
         // SAFETY: the record lives as long as the entry (`new`).
         unsafe { Record::new(block) }
     }
 
-    /// The objects in their order.
+    /// The objects in their order, as they are at this moment.
     #[inline]
-    pub fn records(self) -> impl ExactSizeIterator<Item = Record<'g>> + use<'g> {
-        (0..self.len as usize).map(move |index| self.get(index as u32))
-    }
-
-    /// Words of all objects together.
-    pub fn total_words(self) -> usize {
-        self.records().map(Record::len).sum()
+    pub fn records(self) -> impl ExactSizeIterator<Item = Record<'g>> + Clone + use<'g> {
+        let group = self.tagged.as_group();
+        // SAFETY: the entry is allocated.
+        let len = group.map_or(1, |group| unsafe { Group::len(group) });
+        (0..len as usize).map(move |index| {
+            // SAFETY: `index` is below a length that the group had.
+            let record = |group| unsafe { Group::record(group, index as u32) };
+            // SAFETY: the record lives as long as the entry (`new`).
+            unsafe { Record::new(group.map_or(self.tagged.0, record)) }
+        })
     }
 
     /// Bytes that the objects take, and the group if there is one.
+    #[inline]
     pub(crate) fn bytes(self) -> u64 {
-        let group = self.tagged.as_group().map_or(0, |group| {
-            // SAFETY: the entry is allocated.
-            Group::layout(unsafe { group.as_ref() }.capacity).size()
-        });
-        group as u64 + self.records().map(Record::bytes).sum::<u64>()
+        match self.tagged.as_group() {
+            None => self.first().bytes(),
+            Some(group) => {
+                // SAFETY: the entry is allocated.
+                let layout = Group::layout(unsafe { group.as_ref() }.capacity);
+                layout.size() as u64 + self.records().map(Record::bytes).sum::<u64>()
+            }
+        }
     }
 
     /// Adds a record behind the others. The caller holds the slot's lock.
     pub(crate) fn with(self, record: NonNull<Block>) -> Added {
-        let (full, capacity) = match self.tagged.as_group() {
-            None => (true, FIRST_CAPACITY),
+        let capacity = match self.tagged.as_group() {
+            None => FIRST_CAPACITY,
             // SAFETY: the entry is allocated, and the caller holds the lock.
-            Some(group) => (!unsafe { Group::push(group, record) }, self.len.saturating_mul(2)),
+            Some(group) if unsafe { Group::push(group, record) } => return Added::InPlace,
+            // SAFETY: the entry is allocated.
+            Some(group) => unsafe { group.as_ref() }.capacity.saturating_mul(2),
         };
-        if !full {
-            return Added::InPlace;
-        }
         let group = Group::of(self.records().map(Record::block), capacity);
         // SAFETY: nobody else knows of the group, which has twice the room.
         let pushed = unsafe { Group::push(group, record) };
@@ -304,7 +296,12 @@ impl<'g> Entry<'g> {
     ///
     /// # Safety
     /// As [`Entry::retire_group`].
+    #[inline]
     pub(crate) unsafe fn retire(self, reclaim: &impl Reclaim) {
+        if self.tagged.as_group().is_none() {
+            // SAFETY: the caller's promise.
+            return unsafe { reclaim.retire_record(self.tagged.0) };
+        }
         for record in self.records() {
             // SAFETY: the caller's promise; a record is in one entry only.
             unsafe { reclaim.retire_record(record.block()) };

@@ -162,9 +162,10 @@ impl World {
         if let Some(group) = entry.group_address() {
             assert!(!pin.0.contains(&group), "a retired group was met");
         }
-        let len = entry.len();
-        let objects: Vec<_> = entry.records().map(|record| self.look_at(record, pin)).collect();
-        assert_eq!(objects.len(), len, "an entry has one length");
+        let records = entry.records();
+        let len = records.len();
+        let objects: Vec<_> = records.map(|record| self.look_at(record, pin)).collect();
+        assert_eq!(objects.len(), len, "what is looked at has one length");
         objects
     }
 

@@ -238,8 +238,9 @@ pub fn execute(table: &Table, op: OpCode, args: &[u64], out: &mut Vec<u64>) -> R
             let guard = crate::epoch::pin();
             match table.get(&key, &guard)? {
                 Some(entry) => {
-                    push_list(out, entry.len());
-                    entry.records().for_each(|record| record.copy_to(out));
+                    let records = entry.records();
+                    push_list(out, records.len());
+                    records.for_each(|record| record.copy_to(out));
                 }
                 None => out.push(word::NIL),
             }

@@ -114,7 +114,7 @@ impl Schema {
     /// The hash of a key, the same for keys that are one. Never 0.
     #[inline]
     pub(crate) fn hash(self, key: &[u64]) -> u64 {
-        if self.compares_keys() { hash::hash_loose(key) } else { hash::hash_exact(key) }
+        hash::hash(key, !self.compares_keys())
     }
 
     /// Whether two encoded terms are one key.

@@ -453,7 +453,7 @@ impl<'t> Locked<'t> {
         let keys = self.store.write.keys.load(Ordering::Relaxed) - 1;
         self.store.write.used.store(used, Ordering::Relaxed);
         self.store.write.keys.store(keys, Ordering::Relaxed);
-        self.subtract_objects(entry.len() as u32);
+        self.subtract_objects(entry.records().len() as u32);
     }
 
     /// Makes the array smaller if it has become too large. One that became empty stays, in its

@@ -51,16 +51,7 @@ fn immediate(word: u64) -> u64 {
 /// When `words` does not start with a whole term.
 #[inline]
 pub fn hash_exact(words: &[u64]) -> u64 {
-    let first = words[0];
-    if word::is_small(first) {
-        immediate(first)
-    } else if word::is_atom(first) {
-        atoms::hash(first)
-    } else if first & 0xFF == word::header(Kind::Binary, 0) {
-        binary(words)
-    } else {
-        compound(words, true)
-    }
+    hash(words, true)
 }
 
 /// The hash of a term that agrees with `==`, as the key of an `ordered_set` needs it: numbers that
@@ -70,6 +61,11 @@ pub fn hash_exact(words: &[u64]) -> u64 {
 /// When `words` does not start with a whole term.
 #[inline]
 pub fn hash_loose(words: &[u64]) -> u64 {
+    hash(words, false)
+}
+
+#[inline]
+pub(crate) fn hash(words: &[u64], exact: bool) -> u64 {
     let first = words[0];
     if word::is_small(first) {
         immediate(first)
@@ -78,7 +74,7 @@ pub fn hash_loose(words: &[u64]) -> u64 {
     } else if first & 0xFF == word::header(Kind::Binary, 0) {
         binary(words)
     } else {
-        compound(words, false)
+        compound(words, exact)
     }
 }
 

@@ -77,7 +77,7 @@ fn lookup(env: Env, args: &[Term]) -> Answer {
     let guard = epoch::pin();
     let Some(table) = find(args[0], &guard) else { return slow() };
     with_key(env, table, args[1], |key| match table.core().get(&key, &guard) {
-        Ok(Some(entry)) if entry.len() > 1 => objects(env, table, entry, &key, args[1]),
+        Ok(Some(entry)) if entry.has_several() => objects(env, table, entry, &key, args[1]),
         Ok(Some(entry)) if too_large_here(entry.first().len()) => Answer::Dirty,
         Ok(Some(entry)) => {
             let object = object(env, table, entry.first(), &key, args[1]);
@@ -88,13 +88,18 @@ fn lookup(env: Env, args: &[Term]) -> Answer {
     })
 }
 
+fn total_words<'g>(records: impl Iterator<Item = Record<'g>>) -> usize {
+    records.map(Record::len).sum()
+}
+
 /// The objects of a key of a bag.
 #[cold]
 fn objects(env: Env, table: &Table, entry: Entry<'_>, key: &Key<'_>, term: Term) -> Answer {
-    if too_large_here(entry.total_words()) {
+    let records = entry.records();
+    if too_large_here(total_words(records.clone())) {
         return Answer::Dirty;
     }
-    let objects = entry.records().map(|record| object(env, table, record, key, term));
+    let objects = records.map(|record| object(env, table, record, key, term));
     env.list(&objects.collect::<Vec<_>>()).into()
 }
 
@@ -232,7 +237,7 @@ fn take(env: Env, args: &[Term]) -> Answer {
         let guard = epoch::pin();
         let Some(table) = find(args[0], &guard) else { return slow() };
         let large = with_key(env, table, args[1], |key| match table.core().get(&key, &guard) {
-            Ok(Some(entry)) if entry.total_words() > WORDS_PER_CALL => Answer::Dirty,
+            Ok(Some(entry)) if total_words(entry.records()) > WORDS_PER_CALL => Answer::Dirty,
             Ok(_) => atoms::get().ok.into(),
             Err(_) => slow(),
         });

@@ -33,8 +33,9 @@ pub(super) fn lookup(table: &Table, args: &[u64], out: &mut Vec<u64>) -> Result<
 /// The list of one element of each object, which all of them must have.
 fn elements(entry: Entry<'_>, position: usize, out: &mut Vec<u64>) -> Result<(), OpError> {
     let start = out.len();
-    push_list(out, entry.len());
-    for record in entry.records() {
+    let records = entry.records();
+    push_list(out, records.len());
+    for record in records {
         let Some(range) = record.element(position) else {
             out.truncate(start);
             return Err(BAD_ARGUMENT);
