@@ -36,6 +36,8 @@ defmodule PartitionedEts.MixProject do
       main: "PartitionedEts",
       source_ref: "v#{@version}",
       extras: ["README.md", "CHANGELOG.md"] ++ Path.wildcard("guides/**/*.md"),
+      # The charts of guides/benchmarks.md.
+      assets: %{"guides/benchmarks" => "benchmarks"},
       groups_for_extras: [Internals: ~r"guides/internals/"]
     ]
   end
@@ -52,9 +54,14 @@ defmodule PartitionedEts.MixProject do
         cargo(~w(doc --locked --workspace --no-deps --document-private-items), [
           {"RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links"}
         ]),
+        bench_report(~w(fmt), ~w(--check)),
+        bench_report(~w(clippy --locked --all-targets), ~w(-- -D warnings)),
+        bench_report(~w(test --locked), []),
         "test"
       ],
-      fix: ["format", cargo(~w(fmt --all))]
+      fix: ["format", cargo(~w(fmt --all)), bench_report(~w(fmt), [])],
+      # For this repository's developers; a project that depends on this one never sees it.
+      bench: ["run bench/bench.exs"]
     ]
   end
 
@@ -72,6 +79,12 @@ defmodule PartitionedEts.MixProject do
         status == 0 || Mix.raise("#{line} failed")
       end
     end
+  end
+
+  # The crate that draws the benchmarks' charts is a workspace of its own.
+  defp bench_report([command | _] = args, more) do
+    target = if command == "fmt", do: [], else: ~w(--target-dir target/bench_report)
+    cargo(args ++ ~w(--manifest-path bench/report/Cargo.toml) ++ target ++ more)
   end
 
   defp component?(command) do

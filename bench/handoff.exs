@@ -3,7 +3,7 @@
 #
 # bench/README.md says how to read it.
 
-modules = Code.require_file("support.exs", __DIR__)
+{modules, _} = Code.eval_file("suite.exs", __DIR__)
 
 defmodule Bench.Handoff do
   @table :bench_handoff
@@ -25,7 +25,7 @@ defmodule Bench.Handoff do
 
     IO.puts("""
     #{Bench.Machine.describe()}
-    #{Bench.Stats.number(rows)} objects {int, int} on one node; a second one joins and leaves,
+    #{Bench.Text.number(rows)} objects {int, int} on one node; a second one joins and leaves,
     #{rounds} times in quiet, #{rounds} times while #{@probers} processes write a key of each slot.
     pause: the longest that the sender has kept the writers of a slot waiting, in any round so far.
     call: the longest call of the processes that write.
@@ -89,13 +89,13 @@ defmodule Bench.Handoff do
     IO.puts(
       row([
         label,
-        Bench.Stats.number(objects),
-        Bench.Stats.number(receiver_later.received_slots - receiver.received_slots),
-        Bench.Stats.decimal(seconds, 2),
-        Bench.Stats.number(objects / seconds),
-        Bench.Stats.decimal((sender_later.sent_bytes - sender.sent_bytes) / seconds / 1_000_000),
-        Bench.Stats.decimal(sender_later.longest_pause_us / 1000),
-        if(call_us, do: Bench.Stats.decimal(call_us / 1000), else: "-")
+        Bench.Text.number(objects),
+        Bench.Text.number(receiver_later.received_slots - receiver.received_slots),
+        Bench.Text.decimal(seconds, 2),
+        Bench.Text.number(objects / seconds),
+        Bench.Text.decimal((sender_later.sent_bytes - sender.sent_bytes) / seconds / 1_000_000),
+        Bench.Text.decimal(sender_later.longest_pause_us / 1000),
+        if(call_us, do: Bench.Text.decimal(call_us / 1000), else: "-")
       ])
     )
   end

@@ -4,7 +4,7 @@
 #
 # bench/README.md says how to read it.
 
-Code.require_file("support.exs", __DIR__)
+Code.require_file("suite.exs", __DIR__)
 
 defmodule Bench.Leak do
   @table :bench_leak
@@ -13,7 +13,6 @@ defmodule Bench.Leak do
   @rounds 4
   # A leak of one byte in three operations, or of 3 KB for each table, would be more.
   @tolerance_kb 8_192
-  @looks 10
 
   def main(arguments) do
     {options, []} = OptionParser.parse!(arguments, strict: [quick: :boolean])
@@ -24,11 +23,11 @@ defmodule Bench.Leak do
     [first | later] =
       for round <- 1..@rounds do
         work(operations, tables)
-        kb = settled_kb()
+        kb = div(Bench.Resident.settled_bytes(), 1024)
 
         IO.puts(
-          "resident after round #{round} of #{Bench.Stats.number(operations)} operations and " <>
-            "#{Bench.Stats.number(tables)} tables: #{Bench.Stats.number(kb)} KB"
+          "resident after round #{round} of #{Bench.Text.number(operations)} operations and " <>
+            "#{Bench.Text.number(tables)} tables: #{Bench.Text.number(kb)} KB"
         )
 
         kb
@@ -94,30 +93,6 @@ defmodule Bench.Leak do
   defp object(key, i) when rem(i, 7) == 1, do: {key, i, %{i: i, list: [1, 2.5, :atom]}}
   defp object(key, i) when rem(i, 7) == 2, do: {key, i, self(), make_ref(), Bitwise.bsl(i, 80)}
   defp object(key, i), do: {key, i}
-
-  # Tables are freed in the background: waits until memory has not fallen for a second.
-  defp settled_kb, do: settled_kb(resident_kb(), 0)
-
-  defp settled_kb(lowest, looks) when looks >= @looks, do: lowest
-
-  defp settled_kb(lowest, looks) do
-    for pid <- Process.list(), do: :erlang.garbage_collect(pid)
-
-    receive do
-    after
-      100 -> :ok
-    end
-
-    case resident_kb() do
-      kb when kb < lowest -> settled_kb(kb, 0)
-      _ -> settled_kb(lowest, looks + 1)
-    end
-  end
-
-  defp resident_kb do
-    [_, kb] = Regex.run(~r/^VmRSS:\s+(\d+) kB/m, File.read!("/proc/self/status"))
-    String.to_integer(kb)
-  end
 end
 
 System.halt(Bench.Leak.main(System.argv()))

@@ -3,7 +3,7 @@
 #
 # bench/README.md says how to read it.
 
-modules = Code.require_file("support.exs", __DIR__)
+{modules, _} = Code.eval_file("suite.exs", __DIR__)
 
 defmodule Bench.Remote do
   @table :bench_remote
@@ -60,13 +60,8 @@ defmodule Bench.Remote do
   defp compare(operation, callers, peer, keys, settings) do
     share = div(settings.calls[callers], callers)
 
-    rounds =
-      for round <- 0..settings.rounds do
-        subjects = Enum.shuffle([:pets, :erpc])
-        {round, Map.new(subjects, &{&1, measure(&1, operation, callers, share, peer, keys)})}
-      end
-
-    rounds = for {round, sample} <- rounds, round > 0, do: sample
+    measure = &measure(&1, operation, callers, share, peer, keys)
+    rounds = Bench.Rounds.interleave([:pets, :erpc], settings.rounds, measure)
     IO.puts("#{operation}, #{callers} #{if callers == 1, do: "caller", else: "callers"}")
 
     for {label, subject} <- [{"PartitionedEts", :pets}, {":erpc", :erpc}] do
@@ -75,14 +70,14 @@ defmodule Bench.Remote do
 
       IO.puts(
         "  #{String.pad_trailing(label, 16)}" <>
-          "p50 #{String.pad_leading(Bench.Stats.decimal(p50), 8)} us" <>
-          "  #{String.pad_leading(Bench.Stats.number(rate), 10)} calls/s"
+          "p50 #{String.pad_leading(Bench.Text.decimal(p50), 8)} us" <>
+          "  #{String.pad_leading(Bench.Text.number(rate), 10)} calls/s"
       )
     end
 
     p50s = for sample <- rounds, do: sample.pets.p50_us / sample.erpc.p50_us
     rates = for sample <- rounds, do: sample.pets.rate / sample.erpc.rate
-    IO.puts("  p50#{Bench.Stats.ratio(p50s)}   throughput#{Bench.Stats.ratio(rates)}\n")
+    IO.puts("  p50#{Bench.Text.ratio(p50s)}   throughput#{Bench.Text.ratio(rates)}\n")
   end
 
   defp measure(subject, operation, callers, share, peer, keys) do
