@@ -9,7 +9,7 @@ defmodule Bench.Comparison do
   # schedulers and 8 processes, the elapsed time, times two, by the number of all calls. What the
   # bare loop takes is taken off within each round. Options: `:loop`, the function of the loops,
   # and `:per_call`, by how much more to divide, where a call does more than one thing.
-  def of_calls(case, subjects, processes, count, rounds, options) do
+  def of_calls(conditions, subjects, processes, count, rounds, options) do
     loop = Keyword.fetch!(options, :loop)
     empty = if loop == :mix, do: :mix, else: :other
     by_label = Map.new(subjects, &{&1.label, &1})
@@ -33,11 +33,11 @@ defmodule Bench.Comparison do
       for sample <- Rounds.interleave([:empty | labels], rounds, measure),
           do: Map.new(labels, &{&1, sample[&1] - sample.empty})
 
-    of_samples(case, labels, samples, "ns")
+    of_samples(conditions, labels, samples, "ns")
   end
 
   # Figures of each subject, and of each other one by PartitionedEts', from the rounds' samples.
-  def of_samples(case, labels, samples, unit) do
+  def of_samples(conditions, labels, samples, unit) do
     own = Subject.own()
 
     figures =
@@ -48,30 +48,30 @@ defmodule Bench.Comparison do
         if label == own, do: figure, else: Map.put(figure, :ratio, Stats.spread(ratios))
       end
 
-    comparison = %{case: case, unit: unit, figures: figures}
+    comparison = %{case: conditions, unit: unit, figures: figures}
     show(comparison)
     comparison
   end
 
   # The words of a case, in the order in which people say them.
-  def title(case) do
+  def title(conditions) do
     [
-      case[:operation],
-      case[:type],
-      case[:mix],
-      case[:stage],
-      case[:shape],
-      case[:keys] && "#{case.keys} keys",
-      case[:chunk] && "lists of #{Text.number(case.chunk)}",
-      case[:rows] && "#{Text.number(case.rows)} rows",
-      case[:processes] && Text.processes(case.processes)
+      conditions[:operation],
+      conditions[:type],
+      conditions[:mix],
+      conditions[:stage],
+      conditions[:shape],
+      conditions[:keys] && "#{conditions.keys} keys",
+      conditions[:chunk] && "lists of #{Text.number(conditions.chunk)}",
+      conditions[:rows] && "#{Text.number(conditions.rows)} rows",
+      conditions[:processes] && Text.processes(conditions.processes)
     ]
     |> Enum.reject(&is_nil/1)
     |> Enum.join(", ")
   end
 
-  defp show(%{case: case, unit: unit, figures: figures}) do
-    IO.puts("\n#{title(case)}")
+  defp show(%{case: conditions, unit: unit, figures: figures}) do
+    IO.puts("\n#{title(conditions)}")
     rivals = Enum.filter(figures, & &1[:ratio])
     best = Enum.min_by(rivals, & &1.median, fn -> %{subject: nil} end).subject
 

@@ -4,7 +4,7 @@ defmodule Bench.Subject do
 
   alias Bench.Loops
 
-  defstruct [:label, :loops, :table, :end]
+  defstruct [:label, :loops, :table, :drop]
 
   @own "PartitionedEts"
   @persistent ":persistent_term"
@@ -49,12 +49,12 @@ defmodule Bench.Subject do
         shutdown: :brutal_kill
       )
 
-    stop = fn ->
+    drop = fn ->
       GenServer.stop(owner)
       Bench.Resident.await_reclaimed()
     end
 
-    %__MODULE__{label: @own, loops: Loops.Pets, table: @name, end: stop}
+    %__MODULE__{label: @own, loops: Loops.Pets, table: @name, drop: drop}
   end
 
   # Holds what is loaded into it: a term that was there would be replaced.
@@ -63,7 +63,7 @@ defmodule Bench.Subject do
       label: @persistent,
       loops: Loops.Persistent,
       table: :bench_persistent,
-      end: &erase_persistent/0
+      drop: &erase_persistent/0
     }
   end
 
@@ -76,7 +76,7 @@ defmodule Bench.Subject do
           label: label,
           loops: Loops.Ets,
           table: table,
-          end: fn -> :ets.delete(table) end
+          drop: fn -> :ets.delete(table) end
         }
 
       {nil, {_, options}} ->
@@ -86,12 +86,12 @@ defmodule Bench.Subject do
           label: label,
           loops: Loops.Sharded,
           table: tables,
-          end: fn -> Bench.Sharded.drop(tables) end
+          drop: fn -> Bench.Sharded.drop(tables) end
         }
     end
   end
 
-  def stop(%__MODULE__{end: stop}), do: stop.()
+  def stop(%__MODULE__{drop: drop}), do: drop.()
 
   # Fills it with the objects that `object` makes of the numbers from 1 to `rows`.
   def fill(%__MODULE__{} = subject, rows, object) do

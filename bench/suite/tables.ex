@@ -32,18 +32,18 @@ defmodule Bench.Tables do
   def each(cases, run) do
     {results, skipped} =
       cases
-      |> Enum.map(fn case ->
-        {results, reasons} = run.(case)
-        {results, Enum.map(reasons, &skip(case, &1))}
+      |> Enum.map(fn conditions ->
+        {results, reasons} = run.(conditions)
+        {results, Enum.map(reasons, &skip(conditions, &1))}
       end)
       |> Enum.unzip()
 
     {Enum.concat(results), Enum.concat(skipped)}
   end
 
-  def skip(case, reason) do
-    IO.puts("\n#{Bench.Comparison.title(case)}: left out, #{reason}")
-    %{case: case, reason: reason}
+  def skip(conditions, reason) do
+    IO.puts("\n#{Bench.Comparison.title(conditions)}: left out, #{reason}")
+    %{case: conditions, reason: reason}
   end
 
   # Why so many bytes cannot be had; nil if they can, or if nobody knows.

@@ -60,7 +60,10 @@ struct Cut {
 fn cut(group: &str) -> Cut {
     let (charts, panels, x, x_label, per, kind): (_, &[_], _, _, _, _) = match group {
         "shapes" => ("rows", &["operation"], "shape", "object", "call", Kind::Bars),
-        "growth" => ("shape", &["operation"], "rows", "rows in the table", "call", Kind::Lines),
+        "growth" => {
+            let panels = &["operation", "processes"];
+            ("shape", panels, "rows", "rows in the table", "call", Kind::Lines)
+        }
         "mixes" => ("rows", &["keys", "processes"], "mix", "reads:writes", "call", Kind::Bars),
         "load" => ("shape", &["processes"], "chunk", "objects in a list", "object", Kind::Lines),
         "scan" => ("rows", &["operation"], "shape", "object", "object", Kind::Bars),

@@ -36,7 +36,7 @@ defmodule Bench.Groups.Contention do
     Tables.each(cases, &measure(&1, settings))
   end
 
-  defp measure(%{rows: rows} = case, settings) do
+  defp measure(%{rows: rows} = conditions, settings) do
     shape = Shapes.fetch!("int")
     persistent = if rows <= @persistent_rows, do: [Subject.persistent()], else: []
     labels = Subject.concurrent() ++ persistent
@@ -47,8 +47,11 @@ defmodule Bench.Groups.Contention do
           count = prepare(keys, rows, processes, settings),
           {operation, loop, ^keys} <- @operations do
         subjects = Enum.filter(subjects, &(loop == :lookup or &1.label != Subject.persistent()))
-        case = Map.merge(case, %{operation: operation, processes: processes, keys: keys})
-        Comparison.of_calls(case, subjects, processes, count, settings.rounds, loop: loop)
+
+        conditions =
+          Map.merge(conditions, %{operation: operation, processes: processes, keys: keys})
+
+        Comparison.of_calls(conditions, subjects, processes, count, settings.rounds, loop: loop)
       end
     end)
   end

@@ -52,14 +52,14 @@ defmodule Bench.Groups.Load do
     Tables.each(cases, &measure(&1, settings))
   end
 
-  defp measure(%{rows: rows, processes: processes} = case, settings) do
-    shape = Shapes.fetch!(case.shape)
+  defp measure(%{rows: rows, processes: processes} = conditions, settings) do
+    shape = Shapes.fetch!(conditions.shape)
 
     # The objects and one table.
     case Tables.refusal(2 * rows * shape.bytes) do
       nil ->
         share = div(rows, processes)
-        prepare(shape, share, case)
+        prepare(shape, share, conditions)
         objects = share * processes
         schedulers = min(processes, System.schedulers_online())
 
@@ -75,7 +75,7 @@ defmodule Bench.Groups.Load do
 
         samples = Rounds.interleave(@labels, settings.rounds, measure)
         Calls.drop()
-        {[Comparison.of_samples(case, @labels, samples, "ns")], []}
+        {[Comparison.of_samples(conditions, @labels, samples, "ns")], []}
 
       reason ->
         {[], [reason]}

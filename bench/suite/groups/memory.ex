@@ -34,14 +34,15 @@ defmodule Bench.Groups.Memory do
     end
   end
 
-  defp measure(%{shape: name, rows: rows} = case, settings) do
+  defp measure(%{shape: name, rows: rows} = conditions, settings) do
     # Overwritten objects may wait to be freed beside the new ones.
     case Tables.refusal(2 * rows * Shapes.fetch!(name).bytes) do
       nil ->
         # As many VMs as rounds for each; a figure of a VM is the same in each run but for a little.
         samples =
           for _ <- 1..settings.rounds do
-            for label <- Enum.shuffle(@labels), stage <- in_fresh_vm(label, case, settings) do
+            for label <- Enum.shuffle(@labels),
+                stage <- in_fresh_vm(label, conditions, settings) do
               {label, stage}
             end
           end
@@ -49,7 +50,7 @@ defmodule Bench.Groups.Memory do
         {for(
            stage <- @stages,
            kind <- [:said, :resident],
-           do: compare(case, stage, kind, samples)
+           do: compare(conditions, stage, kind, samples)
          ), []}
 
       reason ->
@@ -57,7 +58,7 @@ defmodule Bench.Groups.Memory do
     end
   end
 
-  defp compare(case, stage, kind, rounds) do
+  defp compare(conditions, stage, kind, rounds) do
     samples =
       for figures <- rounds,
           do:
@@ -67,8 +68,8 @@ defmodule Bench.Groups.Memory do
               do: {label, figure[kind]}
             )
 
-    case = Map.merge(case, %{operation: operation(kind), stage: stage})
-    Comparison.of_samples(case, @labels, samples, "bytes")
+    conditions = Map.merge(conditions, %{operation: operation(kind), stage: stage})
+    Comparison.of_samples(conditions, @labels, samples, "bytes")
   end
 
   defp operation(:said), do: "info(t, :memory)"

@@ -34,7 +34,7 @@ defmodule Bench.Groups.Mixes do
     Tables.each(cases, &measure(&1, settings))
   end
 
-  defp measure(%{rows: rows} = case, settings) do
+  defp measure(%{rows: rows} = conditions, settings) do
     shape = Shapes.fetch!("int")
     object = &Shapes.object(shape, &1, 0)
 
@@ -46,15 +46,15 @@ defmodule Bench.Groups.Mixes do
         key = Keys.sampler(keys, rows)
         Calls.prepare(processes, count, &call(key.(), &1, reads))
 
-        case =
-          Map.merge(case, %{
+        conditions =
+          Map.merge(conditions, %{
             operation: "lookup and insert",
             mix: mix,
             keys: keys,
             processes: processes
           })
 
-        Comparison.of_calls(case, subjects, processes, count, settings.rounds, loop: :mix)
+        Comparison.of_calls(conditions, subjects, processes, count, settings.rounds, loop: :mix)
       end
     end)
   end

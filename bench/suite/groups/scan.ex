@@ -24,7 +24,7 @@ defmodule Bench.Groups.Scan do
     Tables.each(cases, &measure(&1, settings))
   end
 
-  defp measure(%{shape: name, rows: rows} = case, settings) do
+  defp measure(%{shape: name, rows: rows} = conditions, settings) do
     shape = Shapes.fetch!(name)
     labels = Subject.plain() ++ [":ets 16 shards"]
 
@@ -34,9 +34,9 @@ defmodule Bench.Groups.Scan do
       Calls.prepare(1, count, fn _ -> {nil, nil} end)
 
       for operation <- [:foldl, :tab2list, :first_next] do
-        case = Map.merge(case, %{operation: Loops.words(operation), processes: 1})
+        conditions = Map.merge(conditions, %{operation: Loops.words(operation), processes: 1})
         options = [loop: operation, per_call: rows]
-        Comparison.of_calls(case, subjects, 1, count, settings.rounds, options)
+        Comparison.of_calls(conditions, subjects, 1, count, settings.rounds, options)
       end
     end)
   end

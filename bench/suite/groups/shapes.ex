@@ -35,7 +35,7 @@ defmodule Bench.Groups.Shapes do
     Tables.each(cases, &measure(&1, settings))
   end
 
-  defp measure(%{shape: name, rows: rows} = case, settings) do
+  defp measure(%{shape: name, rows: rows} = conditions, settings) do
     shape = Shapes.fetch!(name)
     count = Shapes.calls(shape, settings.calls)
     persistent = if rows <= @persistent_rows, do: [Subject.persistent()], else: []
@@ -49,8 +49,10 @@ defmodule Bench.Groups.Shapes do
         subjects =
           Enum.filter(subjects, &(operation == :lookup or &1.label != Subject.persistent()))
 
-        case = Map.merge(case, %{operation: Loops.words(operation), processes: 1, keys: :uniform})
-        Comparison.of_calls(case, subjects, 1, count, settings.rounds, loop: operation)
+        conditions =
+          Map.merge(conditions, %{operation: Loops.words(operation), processes: 1, keys: :uniform})
+
+        Comparison.of_calls(conditions, subjects, 1, count, settings.rounds, loop: operation)
       end
     end)
   end

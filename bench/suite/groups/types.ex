@@ -54,7 +54,7 @@ defmodule Bench.Groups.Types do
 
   defp cases(type, settings), do: for(rows <- settings.rows, do: %{type: type, rows: rows})
 
-  defp measure(%{type: type, rows: rows} = case, settings) do
+  defp measure(%{type: type, rows: rows} = conditions, settings) do
     per_key = if type == :ordered_set, do: 1, else: @per_key
     object = fn n -> {div(n - 1, per_key) + 1, rem(n - 1, per_key)} end
 
@@ -67,15 +67,15 @@ defmodule Bench.Groups.Types do
         for processes <- settings.processes,
             count = prepare(processes, rows, per_key, settings),
             operation <- @operations[type] do
-          case =
-            Map.merge(case, %{
+          conditions =
+            Map.merge(conditions, %{
               operation: Loops.words(operation),
               processes: processes,
               keys: :uniform
             })
 
           options = [loop: operation]
-          Comparison.of_calls(case, subjects, processes, count, settings.rounds, options)
+          Comparison.of_calls(conditions, subjects, processes, count, settings.rounds, options)
         end
       end,
       type
