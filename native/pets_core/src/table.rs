@@ -29,6 +29,8 @@ mod cells;
 mod changes;
 mod entry;
 mod handoff;
+#[doc(hidden)]
+pub mod key_index;
 mod lock;
 #[cfg(all(test, loom))]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

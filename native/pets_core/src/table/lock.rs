@@ -15,7 +15,6 @@ pub(crate) struct Lock(AtomicBool);
 pub(crate) struct LockGuard<'a>(&'a AtomicBool);
 
 impl Lock {
-    #[cfg(all(test, loom))]
     pub(crate) fn new() -> Self {
         Lock(AtomicBool::new(false))
     }
