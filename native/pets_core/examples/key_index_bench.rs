@@ -1,5 +1,5 @@
 //! Times the ordered index of keys against `scc::TreeIndex` with keys of the same kind and the same
-//! order: `cargo run --release --example key_index_bench [keys ...]`.
+//! order: `cargo run --release --example key_index_bench [number of keys | kind of keys ...]`.
 //!
 //! Nanoseconds for each operation, the pin of a read included; a scan for each key. Both are
 //! measured in turn in each round, and the median of the rounds is told. Memory is what was asked
@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use pets_core::table::key_index::KeyIndex;
 use pets_core::term::atoms::test_vm;
+use pets_core::term::hash::hash_exact;
 use pets_core::term::order;
 use pets_core::term::walk::append_words;
 use pets_core::term::word::{Kind, header, is_immediate, small};
@@ -68,7 +69,10 @@ impl Subject for KeyIndex {
 
     fn scan(&self) -> usize {
         let guard = pets_core::epoch::pin();
-        self.ascending(Bound::Unbounded, &guard).map(|key| black_box(key.words()[0])).count()
+        self.ascending(Bound::Unbounded, &guard).map(|key| key.words()[0]).fold(0, |n, word| {
+            black_box(word);
+            n + 1
+        })
     }
 
     fn settle(&self) {
@@ -150,7 +154,10 @@ impl Subject for TreeIndex<OwnKey, ()> {
 
     fn scan(&self) -> usize {
         let guard = Guard::new();
-        self.iter(&guard).map(|(key, ())| black_box(key.words()[0])).count()
+        self.iter(&guard).map(|(key, ())| key.words()[0]).fold(0, |n, word| {
+            black_box(word);
+            n + 1
+        })
     }
 
     fn settle(&self) {
@@ -198,9 +205,13 @@ fn main() {
         "{:>8}  {:<24} {:<26} {:>9} {:>9} {:>6}",
         "keys", "kind", "operation", "KeyIndex", "TreeIndex", "ratio"
     );
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|arg| arg.parse::<usize>().is_err()).collect();
     for count in counts {
         for (kind, make) in KINDS {
-            measure(count, kind, make);
+            if wanted.is_empty() || wanted.iter().any(|wanted| kind.contains(wanted.as_str())) {
+                measure(count, kind, make);
+            }
         }
     }
 }
@@ -209,7 +220,7 @@ fn measure(count: usize, kind: &str, make: MakeKey) {
     // A tenth more, which comes and goes.
     let extra = (count / 10).max(100);
     let mut seen = std::collections::HashSet::new();
-    let all = (0..).map(make).filter(|key| seen.insert(key.clone()));
+    let all = (0..).map(make).filter(|key| seen.insert(hash_exact(key)));
     let all: Vec<Vec<u64>> = all.take(count + extra).collect();
     // Also what comes in order is spread over the others.
     let (present, absent): (Vec<_>, Vec<_>) =

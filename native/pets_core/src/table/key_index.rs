@@ -67,6 +67,7 @@ mod memory;
 mod path;
 mod prefix;
 mod reclaim;
+mod run;
 #[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;

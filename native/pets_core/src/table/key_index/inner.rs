@@ -5,7 +5,6 @@
 //! at a place: a single store, under the lock of the node.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cmp::Ordering as Order;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::slice;
@@ -13,6 +12,7 @@ use std::sync::atomic::AtomicU64 as Counter;
 
 use super::key::{self, Probe};
 use super::leaf::{self, Leaf};
+use super::run::{self, Frame, Run};
 use crate::table::lock::{Lock, LockGuard};
 use crate::table::sync::{AtomicPtr, AtomicU32, Ordering};
 
@@ -22,14 +22,15 @@ pub(super) const MAX_CHILDREN: usize = 64;
 /// A child: an inner node, or a leaf where its parent has level 1.
 pub(super) enum Node {}
 
-/// What precedes the children in memory. The prefixes of the separators follow them, and then the
-/// stored keys of the separators.
+/// What precedes the children in memory; the run of separators follows them.
 #[repr(C)]
 pub(super) struct Header {
     /// Held by whoever stores a child, or replaces the node.
     lock: Lock,
     /// How far it is to the leaves, which have level 0.
     level: u8,
+    /// Bytes that the run of separators skips.
+    skip: u8,
     /// Number of children, at least one.
     count: u16,
     /// 1 when the node was taken out of the tree. Read and written under the lock.
@@ -47,68 +48,30 @@ pub(super) struct Inner<'g> {
     life: PhantomData<&'g Header>,
 }
 
-/// What parts two children: the keys of the right one are no less, those of the left one are.
-#[derive(Clone, Copy)]
-pub(super) struct Separator {
-    pub(super) prefix: u64,
-    /// A stored key that is the separator's own, or [`ANY`].
-    pub(super) stored: u64,
-}
-
-/// In the place of a separator's key: it comes before all keys with its prefix.
-const ANY: u64 = 0;
-
-impl Separator {
-    /// One between two keys, the first of which is less.
-    pub(super) fn between(left: &Probe<'_>, right: &Probe<'_>) -> Self {
-        let stored = if left.prefix == right.prefix { key::store(&right.key) } else { ANY };
-        Separator { prefix: right.prefix, stored }
-    }
-
-    fn bytes(self) -> u64 {
-        // SAFETY: a separator's key is freed after it.
-        self.key().map_or(0, |stored| unsafe { key::bytes(stored) })
-    }
-
-    /// # Safety
-    /// Nobody looks at the separator any more.
-    pub(super) unsafe fn free(self) {
-        if let Some(stored) = self.key() {
-            // SAFETY: the caller's promise.
-            unsafe { key::free(stored) };
-        }
-    }
-
-    /// The stored key, if it has one.
-    pub(super) fn key(self) -> Option<u64> {
-        (self.stored != ANY).then_some(self.stored)
-    }
-}
-
 /// What an inner node is made of, to be changed and made into one again.
+///
+/// A separator is a stored key of its own. The keys to its right are no less, those to its left
+/// are.
 #[derive(Clone)]
 pub(super) struct Parts {
     level: u8,
     pub(super) children: Vec<*mut Node>,
-    pub(super) separators: Vec<Separator>,
-}
-
-struct Offsets {
-    layout: Layout,
-    prefixes: usize,
-    stored: usize,
+    /// One less than children.
+    separators: Vec<u64>,
+    frame: Frame,
+    /// The bits of the separators in the frame.
+    bits: Vec<u64>,
 }
 
 const CHILDREN: usize = size_of::<Header>();
 
-fn offsets(count: usize) -> Offsets {
+/// The layout of a node, and where its run is.
+fn layout(count: usize, skip: usize) -> (Layout, usize) {
     let fits = "an inner node fits the address space";
     let children = Layout::array::<AtomicPtr<Node>>(count).expect(fits);
-    let words = Layout::array::<u64>(count - 1).expect(fits);
+    let run = Layout::array::<u64>(run::words(count - 1, skip, false)).expect(fits);
     let (layout, _) = Layout::new::<Header>().extend(children).expect(fits);
-    let (layout, prefixes) = layout.extend(words).expect(fits);
-    let (layout, stored) = layout.extend(words).expect(fits);
-    Offsets { layout, prefixes, stored }
+    layout.extend(run).expect(fits)
 }
 
 impl<'g> Inner<'g> {
@@ -134,17 +97,18 @@ impl<'g> Inner<'g> {
     pub(super) fn build(parts: &Parts, (keys, bytes): (u64, u64)) -> Self {
         let count = parts.children.len();
         debug_assert_eq!(count, parts.separators.len() + 1);
-        let Offsets { layout, prefixes, stored } = offsets(count);
+        let (layout, run) = layout(count, parts.frame.skip);
         // SAFETY: the layout has the header at least.
         let Some(start) = NonNull::new(unsafe { alloc(layout) }) else {
             handle_alloc_error(layout)
         };
         let node = start.cast::<Header>();
-        // SAFETY: the block is new, and `offsets` tells where there is room for what.
+        // SAFETY: the block is new, and `layout` tells where there is room for what.
         unsafe {
             node.write(Header {
                 lock: Lock::new(),
                 level: parts.level,
+                skip: parts.frame.skip as u8,
                 count: count as u16,
                 obsolete: AtomicU32::new(0),
                 keys: Counter::new(keys),
@@ -154,12 +118,12 @@ impl<'g> Inner<'g> {
             for (index, &child) in parts.children.iter().enumerate() {
                 children.add(index).write(AtomicPtr::new(child));
             }
-            let prefixes = start.as_ptr().add(prefixes).cast::<u64>();
-            let stored = start.as_ptr().add(stored).cast::<u64>();
-            for (index, separator) in parts.separators.iter().enumerate() {
-                prefixes.add(index).write(separator.prefix);
-                stored.add(index).write(separator.stored);
-            }
+            let run = start.as_ptr().add(run).cast::<u64>();
+            Run::write_frame(run, &parts.frame);
+            let bits = run.add(run::words(0, parts.frame.skip, false));
+            bits.copy_from_nonoverlapping(parts.bits.as_ptr(), count - 1);
+            let stored = bits.add(count - 1);
+            stored.copy_from_nonoverlapping(parts.separators.as_ptr(), count - 1);
         }
         Inner { header: node, life: PhantomData }
     }
@@ -169,7 +133,7 @@ impl<'g> Inner<'g> {
     /// # Safety
     /// Nobody uses the node any more.
     pub(super) unsafe fn free(self) {
-        let layout = offsets(self.count()).layout;
+        let layout = self.layout().0;
         // SAFETY: `build` used the same layout.
         unsafe { dealloc(self.header.as_ptr().cast(), layout) };
     }
@@ -196,42 +160,25 @@ impl<'g> Inner<'g> {
         unsafe { slice::from_raw_parts(self.start().add(CHILDREN).cast(), self.count()) }
     }
 
-    #[inline]
-    fn prefixes(self) -> &'g [u64] {
-        let start = self.start().wrapping_add(CHILDREN + size_of_val(self.children()));
-        // SAFETY: so many prefixes follow the children, and never change.
-        unsafe { slice::from_raw_parts(start.cast(), self.count() - 1) }
+    fn layout(self) -> (Layout, usize) {
+        layout(self.count(), self.header().skip.into())
     }
 
     #[inline]
-    fn stored(self) -> &'g [u64] {
-        let prefixes = self.prefixes();
-        let start = prefixes.as_ptr().wrapping_add(prefixes.len());
-        // SAFETY: as many keys as prefixes follow these, and never change.
-        unsafe { slice::from_raw_parts(start, prefixes.len()) }
+    fn run(self) -> Run<'g> {
+        let children = size_of::<AtomicPtr<Node>>() * self.count();
+        let start = self.start().wrapping_add(CHILDREN + children).cast();
+        // SAFETY: `build` wrote such a run there, which is never changed.
+        unsafe { Run::new(start, self.count() - 1, self.header().skip.into(), false) }
     }
 
     /// The index of the child that has a key, if it is there.
     #[inline]
     pub(super) fn route(self, probe: &Probe<'_>) -> usize {
-        let prefixes = self.prefixes();
-        let mut low = prefixes.partition_point(|&prefix| prefix < probe.prefix);
-        if prefixes.get(low) != Some(&probe.prefix) {
-            return low;
+        match self.run().search(probe) {
+            Ok(separator) => separator + 1,
+            Err(greater) => greater,
         }
-        let same = prefixes[low..].partition_point(|&prefix| prefix == probe.prefix);
-        let mut high = low + same;
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let stored = self.stored()[middle];
-            // SAFETY: a separator's key is freed after the node, and the prefixes are the same.
-            if stored != ANY && unsafe { probe.cmp_stored(stored) } == Order::Less {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        low
     }
 
     /// The child with this index.
@@ -296,28 +243,33 @@ impl<'g> Inner<'g> {
 
     /// Bytes of the node.
     pub(super) fn own_bytes(self) -> usize {
-        offsets(self.count()).layout.size()
+        self.layout().0.size()
     }
 
     /// Bytes of the blocks of its separators.
     pub(super) fn separator_bytes(self) -> u64 {
-        self.separators().map(Separator::bytes).sum()
+        // SAFETY: the separators of a node are freed after it.
+        self.separators().iter().map(|&stored| unsafe { key::bytes(stored) }).sum()
     }
 
-    pub(super) fn separators(self) -> impl Iterator<Item = Separator> + use<'g> {
-        let pairs = self.prefixes().iter().zip(self.stored());
-        pairs.map(|(&prefix, &stored)| Separator { prefix, stored })
+    /// The stored keys that part the children.
+    pub(super) fn separators(self) -> &'g [u64] {
+        self.run().all_stored()
     }
 
     /// What the node is made of. The caller holds the lock.
     pub(super) fn parts(self) -> Parts {
+        let run = self.run();
         let mut parts = Parts {
             level: self.level(),
             children: Vec::with_capacity(self.count() + 1),
             separators: Vec::with_capacity(self.count()),
+            frame: run.frame(),
+            bits: Vec::with_capacity(self.count()),
         };
         parts.children.extend((0..self.count()).map(|index| self.child(index)));
-        parts.separators.extend(self.separators());
+        parts.separators.extend(run.all_stored());
+        parts.bits.extend(run.bits());
         parts
     }
 }
@@ -325,7 +277,13 @@ impl<'g> Inner<'g> {
 impl Parts {
     /// Those of a node with one child.
     pub(super) fn of_one(level: u8, child: *mut Node) -> Self {
-        Parts { level, children: vec![child], separators: Vec::new() }
+        Parts {
+            level,
+            children: vec![child],
+            separators: Vec::new(),
+            frame: Frame::NONE,
+            bits: Vec::new(),
+        }
     }
 
     /// Keys of the leaves, and bytes of leaves and keys, if these are parts of level 1.
@@ -345,35 +303,72 @@ impl Parts {
         self.children[index] = child;
     }
 
-    /// Puts two children into the place of one.
+    /// Puts two children into the place of one, with a separator between them.
     pub(super) fn split_child(
         &mut self,
         index: usize,
         left: *mut Node,
-        separator: Separator,
+        separator: u64,
         right: *mut Node,
     ) {
         self.children[index] = left;
         self.children.insert(index + 1, right);
+        // SAFETY: the caller has the separator.
+        let prefix = unsafe { run::prefix_of(separator) };
         self.separators.insert(index, separator);
+        if self.frame.fits(&prefix) {
+            self.bits.insert(index, self.frame.bits(&prefix));
+            self.resolve_ties();
+        } else {
+            self.set_frame(self.frame.with(&prefix));
+        }
     }
 
     /// Takes a child out, and one of the separators next to it, which is returned if there is one:
     /// the range of keys goes to the child before it or, if it was the first, to the next one.
-    pub(super) fn remove_child(&mut self, index: usize) -> Option<Separator> {
+    pub(super) fn remove_child(&mut self, index: usize) -> Option<u64> {
         self.children.remove(index);
         let before = index.saturating_sub(1);
-        (before < self.separators.len()).then(|| self.separators.remove(before))
+        (before < self.separators.len()).then(|| {
+            self.bits.remove(before);
+            self.separators.remove(before)
+        })
     }
 
     /// Splits off the children from `at` on; returns what parts them from the others.
-    pub(super) fn split_off(&mut self, at: usize) -> (Separator, Parts) {
-        let right = Parts {
+    pub(super) fn split_off(&mut self, at: usize) -> (u64, Parts) {
+        let mut right = Parts {
             level: self.level,
             children: self.children.split_off(at),
             separators: self.separators.split_off(at),
+            frame: self.frame,
+            bits: self.bits.split_off(at),
         };
+        self.bits.pop();
         let separator = self.separators.pop().expect("both parts have a child");
+        self.resolve_ties();
+        right.resolve_ties();
         (separator, right)
+    }
+
+    /// Where separators cannot be told from each other, skips what all of them have in common.
+    fn resolve_ties(&mut self) {
+        if let [first, .., last] = self.separators[..]
+            && run::has_ties(&self.bits)
+        {
+            // SAFETY: the separators belong to a node that is not freed, or to the caller.
+            let [first, last] = [first, last].map(|stored| unsafe { run::prefix_of(stored) });
+            let frame = Frame::around(&first, &last);
+            if frame.skip > self.frame.skip {
+                self.set_frame(frame);
+            }
+        }
+    }
+
+    fn set_frame(&mut self, frame: Frame) {
+        self.frame = frame;
+        // SAFETY: as above.
+        let bits = |&stored: &u64| frame.bits(&unsafe { run::prefix_of(stored) });
+        self.bits = self.separators.iter().map(bits).collect();
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use super::prefix;
+use super::prefix::Prefix;
 use crate::table::blocks;
 use crate::term::{order, word};
 
@@ -44,7 +44,7 @@ impl std::fmt::Debug for KeyRef<'_> {
 /// A key that is looked for.
 #[derive(Clone, Copy)]
 pub(super) struct Probe<'a> {
-    pub(super) prefix: u64,
+    pub(super) prefix: Prefix,
     pub(super) key: KeyRef<'a>,
 }
 
@@ -61,14 +61,14 @@ impl<'a> Probe<'a> {
 
     #[inline]
     pub(super) fn of(key: KeyRef<'a>) -> Self {
-        Probe { prefix: prefix::of(key.words()), key }
+        Probe { prefix: Prefix::of(key.words()), key }
     }
 
     pub(super) fn cmp(&self, other: &Probe<'_>) -> Ordering {
-        self.prefix.cmp(&other.prefix).then_with(|| order::cmp(self.key.words(), other.key.words()))
+        order::cmp(self.key.words(), other.key.words())
     }
 
-    /// Compares the key with a stored one that has the same prefix.
+    /// Compares the key with a stored one.
     ///
     /// # Safety
     /// As for [`KeyRef::from_stored`].

@@ -1,29 +1,31 @@
 //! A leaf: some keys in order, never changed once it is published.
 //!
-//! In memory a header, the prefixes of the keys, and the stored keys in the same order. A leaf of
-//! small integers only is *dense*: their prefixes tell the keys, and nothing else is stored.
+//! In memory a header and a run of keys, which is dense where all of them are small integers.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
-use std::slice;
 
 use super::key::{self, KeyRef, Probe};
-use super::{memory, prefix};
+use super::memory;
+use super::prefix::small_word;
+use super::run::{self, Frame, Run};
 use crate::table::sync::{AtomicU32, Ordering};
 use crate::term::word;
 
 /// The keys that a leaf may have.
 pub(super) const MAX_KEYS: usize = 64;
 
-/// What precedes the prefixes in memory.
+/// What precedes the run in memory.
 #[repr(C)]
 pub(super) struct Header {
     /// Number of keys. Set before the leaf is published. Atomic for the model's sake only: loom
     /// notices there when a leaf is read that was not published properly.
     count: AtomicU32,
-    /// Whether there are prefixes only.
+    /// Whether the run is dense.
     dense: bool,
+    /// Bytes that the run skips.
+    skip: u8,
     /// Bytes of the blocks of its keys.
     key_bytes: u64,
 }
@@ -41,7 +43,7 @@ pub(super) struct Leaf<'g> {
 pub(super) enum Part<'a> {
     /// Keys of another leaf.
     Of(Leaf<'a>, Range<usize>),
-    /// A prefix and a stored key.
+    /// The bits and the stored key of one.
     Key(u64, u64),
 }
 
@@ -65,9 +67,16 @@ impl<'g> Leaf<'g> {
     }
 
     #[inline]
-    fn words(self) -> *mut u64 {
-        // SAFETY: the words follow the header in the same block.
+    fn run_start(self) -> *mut u64 {
+        // SAFETY: the run follows the header in the same block.
         unsafe { self.header.as_ptr().cast::<u64>().add(HEADER_WORDS) }
+    }
+
+    #[inline]
+    fn run(self) -> Run<'g> {
+        let header = self.header();
+        // SAFETY: `build` wrote such a run, which is not changed any more.
+        unsafe { Run::new(self.run_start(), self.count(), header.skip.into(), header.dense) }
     }
 
     /// Number of keys.
@@ -83,32 +92,10 @@ impl<'g> Leaf<'g> {
         self.header().dense
     }
 
-    #[inline]
-    fn prefixes(self) -> &'g [u64] {
-        // SAFETY: so many prefixes follow the header, and are never written again.
-        unsafe { slice::from_raw_parts(self.words(), self.count()) }
-    }
-
-    /// Where the stored keys of a leaf that is not dense are.
-    #[inline]
-    fn keys(self) -> *mut u64 {
-        self.words().wrapping_add(self.count())
-    }
-
-    #[inline]
-    pub(super) fn prefix(self, index: usize) -> u64 {
-        self.prefixes()[index]
-    }
-
     /// The stored key with this index.
     #[inline]
     pub(super) fn stored(self, index: usize) -> u64 {
-        let prefix = self.prefixes()[index];
-        if self.is_dense() {
-            return prefix::small_word(prefix);
-        }
-        // SAFETY: there are as many stored keys as prefixes.
-        unsafe { self.keys().add(index).read() }
+        self.run().stored(index)
     }
 
     /// The key with this index.
@@ -120,29 +107,13 @@ impl<'g> Leaf<'g> {
 
     /// The key with this index, to look for it elsewhere.
     pub(super) fn probe(self, index: usize) -> Probe<'g> {
-        Probe { prefix: self.prefix(index), key: self.key(index) }
+        Probe::of(self.key(index))
     }
 
     /// The index of a key, or of the first greater one.
     #[inline]
     pub(super) fn search(self, probe: &Probe<'_>) -> Result<usize, usize> {
-        let prefixes = self.prefixes();
-        let mut low = prefixes.partition_point(|&prefix| prefix < probe.prefix);
-        if prefixes.get(low) != Some(&probe.prefix) {
-            return Err(low);
-        }
-        let same = prefixes[low..].partition_point(|&prefix| prefix == probe.prefix);
-        let mut high = low + same;
-        while low < high {
-            let middle = low + (high - low) / 2;
-            // SAFETY: the key of a leaf is freed after the leaf, and the prefixes are the same.
-            match unsafe { probe.cmp_stored(self.stored(middle)) } {
-                std::cmp::Ordering::Equal => return Ok(middle),
-                std::cmp::Ordering::Less => high = middle,
-                std::cmp::Ordering::Greater => low = middle + 1,
-            }
-        }
-        Err(low)
+        self.run().search(probe)
     }
 
     /// Bytes of the leaf and of its keys' blocks.
@@ -152,7 +123,7 @@ impl<'g> Leaf<'g> {
 
     /// Bytes of the leaf.
     pub(super) fn own_bytes(self) -> usize {
-        size(self.count(), self.is_dense()) * 8
+        8 * self.size()
     }
 
     /// Gives the memory of the leaf back, but not that of its keys' blocks.
@@ -160,9 +131,8 @@ impl<'g> Leaf<'g> {
     /// # Safety
     /// Nobody uses the leaf any more.
     pub(super) unsafe fn free(self) {
-        let size = size(self.count(), self.is_dense());
         // SAFETY: `build` allocated it with the same size.
-        unsafe { memory::free(self.header.cast(), size) };
+        unsafe { memory::free(self.header.cast(), self.size()) };
     }
 
     /// Gives the blocks of its keys back.
@@ -178,25 +148,38 @@ impl<'g> Leaf<'g> {
         }
     }
 
+    /// Words that the leaf takes.
+    #[inline]
+    fn size(self) -> usize {
+        size(self.count(), self.header().skip.into(), self.is_dense())
+    }
+
     /// A leaf with one key.
-    pub(super) fn of_one(prefix: u64, stored: u64) -> Self {
+    pub(super) fn of_one(probe: &Probe<'_>, stored: u64) -> Self {
         let dense = word::is_small(stored);
         // SAFETY: a stored key of the caller's.
         let key_bytes = unsafe { key::bytes(stored) };
-        Leaf::build(&[Part::Key(prefix, stored)], dense, key_bytes)
+        let part = Part::Key(Frame::NONE.bits(&probe.prefix), stored);
+        Leaf::build(&[part], &Frame::NONE, dense, key_bytes)
     }
 
     /// This leaf and one more key, at `index`.
-    pub(super) fn with(self, index: usize, prefix: u64, stored: u64) -> Self {
+    pub(super) fn with(self, index: usize, probe: &Probe<'_>, stored: u64) -> Self {
         let dense = self.is_dense() && word::is_small(stored);
         // SAFETY: a stored key of the caller's.
         let key_bytes = self.header().key_bytes + unsafe { key::bytes(stored) };
+        let frame = self.run().frame();
+        if !frame.fits(&probe.prefix) {
+            let mut all = self.run().all_stored().to_vec();
+            all.insert(index, stored);
+            return Leaf::of_stored(&all, &frame.with(&probe.prefix), key_bytes);
+        }
         let parts = [
             Part::Of(self, 0..index),
-            Part::Key(prefix, stored),
+            Part::Key(frame.bits(&probe.prefix), stored),
             Part::Of(self, index..self.count()),
         ];
-        Leaf::build(&parts, dense, key_bytes)
+        Leaf::build(&parts, &frame, dense, key_bytes)
     }
 
     /// This leaf without the key at `index`.
@@ -204,13 +187,17 @@ impl<'g> Leaf<'g> {
         // SAFETY: the key of a leaf is freed after the leaf.
         let key_bytes = self.header().key_bytes - unsafe { key::bytes(self.stored(index)) };
         let parts = [Part::Of(self, 0..index), Part::Of(self, index + 1..self.count())];
-        Leaf::build(&parts, self.is_dense(), key_bytes)
+        Leaf::build(&parts, &self.run().frame(), self.is_dense(), key_bytes)
     }
 
-    /// A leaf with the keys of several ranges, one after the other.
+    /// A leaf with the keys of several ranges, one after the other, in the closest frame if that is
+    /// of use.
     pub(super) fn of_ranges(ranges: &[(Leaf<'g>, Range<usize>)]) -> Self {
+        let (one, _) = &ranges[0];
         let mut dense = true;
         let mut key_bytes = 0;
+        let mut same_frame = true;
+        let mut ties = false;
         for (leaf, range) in ranges {
             for index in range.clone() {
                 let stored = leaf.stored(index);
@@ -218,51 +205,84 @@ impl<'g> Leaf<'g> {
                 // SAFETY: the key of a leaf is freed after the leaf.
                 key_bytes += unsafe { key::bytes(stored) };
             }
+            same_frame &= leaf.header == one.header || leaf.header().skip + one.header().skip == 0;
+            ties |= run::has_ties(&leaf.run().bits()[range.clone()]);
         }
-        let parts: Vec<_> =
-            ranges.iter().map(|(leaf, range)| Part::Of(*leaf, range.clone())).collect();
-        Leaf::build(&parts, dense, key_bytes)
+        let skips = one.header().skip > 0;
+        if same_frame && !ties && !(dense && skips) {
+            let parts: Vec<_> =
+                ranges.iter().map(|(leaf, range)| Part::Of(*leaf, range.clone())).collect();
+            return Leaf::build(&parts, &one.run().frame(), dense, key_bytes);
+        }
+        let stored =
+            ranges.iter().flat_map(|(leaf, range)| range.clone().map(|at| leaf.stored(at)));
+        let stored: Vec<u64> = stored.collect();
+        if dense {
+            return Leaf::of_stored(&stored, &Frame::NONE, 0);
+        }
+        // SAFETY: the keys of leaves are freed after them.
+        let [first, last] =
+            [stored[0], stored[stored.len() - 1]].map(|stored| unsafe { run::prefix_of(stored) });
+        Leaf::of_stored(&stored, &Frame::around(&first, &last), key_bytes)
     }
 
-    /// A leaf of these parts. `dense` only where all keys are small integers.
+    /// A leaf of stored keys in a frame that they fit.
+    fn of_stored(stored: &[u64], frame: &Frame, key_bytes: u64) -> Self {
+        let part = |&stored| {
+            // SAFETY: stored keys of the caller's.
+            let prefix = unsafe { run::prefix_of(stored) };
+            Part::Key(frame.bits(&prefix), stored)
+        };
+        let parts: Vec<_> = stored.iter().map(part).collect();
+        let dense = stored.iter().all(|&stored| word::is_small(stored)) && frame.skip == 0;
+        Leaf::build(&parts, frame, dense, key_bytes)
+    }
+
+    /// A leaf of these parts, which all have this frame. `dense` only where all keys are small
+    /// integers.
     #[inline]
-    fn build(parts: &[Part<'_>], dense: bool, key_bytes: u64) -> Self {
+    fn build(parts: &[Part<'_>], frame: &Frame, dense: bool, key_bytes: u64) -> Self {
         let count = parts.iter().map(Part::count).sum();
-        let header = memory::allocate(size(count, dense)).cast::<Header>();
+        let skip = frame.skip as u8;
+        let header = memory::allocate(size(count, frame.skip, dense)).cast::<Header>();
         // SAFETY: the block is new and large enough.
         unsafe {
-            header.write(Header { count: AtomicU32::new(count as u32), dense, key_bytes });
+            header.write(Header { count: AtomicU32::new(count as u32), dense, skip, key_bytes });
         }
         let leaf = Leaf { header, life: PhantomData };
-        let mut at = 0;
+        // SAFETY: the block has room for a run with this frame.
+        let mut bits = unsafe {
+            Run::write_frame(leaf.run_start(), frame);
+            leaf.run_start().add(run::words(0, frame.skip, dense))
+        };
+        let mut stored = bits.wrapping_add(count);
         for part in parts {
-            // SAFETY: the block has room for `count` prefixes and, if it is not dense, for as many
-            // keys; `at` and what the parts before it took stay below `count`.
+            // SAFETY: the block has room for the bits of `count` keys and, if it is not dense, for
+            // as many stored keys, which is what all parts together have.
             unsafe {
-                let prefixes = leaf.words().add(at);
-                let keys = leaf.words().add(count + at);
                 match part {
-                    Part::Key(prefix, stored) => {
-                        prefixes.write(*prefix);
+                    Part::Key(key_bits, key) => {
+                        bits.write(*key_bits);
                         if !dense {
-                            keys.write(*stored);
+                            stored.write(*key);
                         }
                     }
                     Part::Of(other, range) => {
-                        let from = &other.prefixes()[range.clone()];
-                        ptr::copy_nonoverlapping(from.as_ptr(), prefixes, from.len());
+                        let from = &other.run().bits()[range.clone()];
+                        ptr::copy_nonoverlapping(from.as_ptr(), bits, from.len());
                         if !dense && other.is_dense() {
-                            for (index, prefix) in from.iter().enumerate() {
-                                keys.add(index).write(prefix::small_word(*prefix));
+                            for (index, bits) in from.iter().enumerate() {
+                                stored.add(index).write(small_word(*bits));
                             }
                         } else if !dense {
-                            let from = other.keys().add(range.start);
-                            ptr::copy_nonoverlapping(from, keys, range.len());
+                            let from = &other.run().all_stored()[range.clone()];
+                            ptr::copy_nonoverlapping(from.as_ptr(), stored, from.len());
                         }
                     }
                 }
             }
-            at += part.count();
+            bits = bits.wrapping_add(part.count());
+            stored = stored.wrapping_add(part.count());
         }
         leaf
     }
@@ -280,6 +300,6 @@ impl Part<'_> {
 
 /// Words that a leaf takes.
 #[inline]
-fn size(count: usize, dense: bool) -> usize {
-    memory::rounded(HEADER_WORDS + if dense { count } else { 2 * count })
+fn size(count: usize, skip: usize, dense: bool) -> usize {
+    memory::rounded(HEADER_WORDS + run::words(count, skip, dense))
 }

@@ -1,12 +1,25 @@
-//! The first 64 bits of a key, in the term order.
+//! The first bits of a key, in the term order.
 //!
-//! A number for each term, such that a lesser term never has the greater number: where two numbers
+//! A row of bits for each term, such that a lesser term never has the greater row: where two rows
 //! differ they decide, where they are the same the terms have to be compared. Four bits tell the
-//! type, in the order of types. What follows of a number, of a local identifier or of a binary's
-//! first bytes is 60 bits; of a tuple its arity, and then what its first element has; of a
-//! list what its first element has.
+//! type, in the order of types; what follows depends on it:
 //!
-//! Numbers have five of the types' codes, so that every small integer has a prefix of its own, and
+//! | type | bits | after that |
+//! | --- | --- | --- |
+//! | number | 60, see below; 1 where the number is greater than these tell | the next term if the last bit is 0 |
+//! | atom | its text, each byte one more than it is; a byte 0 | the next term |
+//! | `[]` | | the next term |
+//! | tuple | 8 of arity | its elements, if there are not 255 or more |
+//! | list | | its first element, and then nothing |
+//! | pid | serial and id | nothing |
+//! | map | its size | nothing |
+//! | bitstring | its bits | nothing |
+//! | others | | nothing |
+//!
+//! Nothing is as zeroes without an end. The next term is the one that follows in a tuple; it may
+//! follow only where the bits before it are the same for equal terms alone.
+//!
+//! Numbers have five of the types' codes, so that every small integer has 64 bits of its own, and
 //! floats of everyday size differ from each other, too:
 //!
 //! | code | numbers | 60 bits |
@@ -17,13 +30,15 @@
 //! | 3 | from 2^31, below 2^59 | rounded down |
 //! | 4 | from 2^59 | 11 bits of exponent, 49 of the fraction |
 //!
-//! What depends on the name of a node, which may change, has no part in a prefix: references and
-//! ports have their type's code only.
+//! What depends on the name of a node, which may change, has no part in this: references and ports
+//! have their type's code only.
+
+use std::cmp::Ordering;
 
 use crate::term::atoms;
 use crate::term::word::{self, Kind};
 
-const CODE_BITS: u32 = 4;
+const CODE_BITS: usize = 4;
 const FIELD_BITS: u32 = 60;
 const FIELD: u64 = (1 << FIELD_BITS) - 1;
 
@@ -51,22 +66,82 @@ const MIDDLE_END: i64 = 1 << (FIELD_BITS - FRACTION_BITS - 1);
 const OFFSET: i64 = 1 << (FIELD_BITS - 1);
 
 /// Bits that the arity of a tuple has; larger ones count as the largest.
-const ARITY_BITS: u32 = 8;
+const ARITY_BITS: usize = 8;
 const ARITY_MAX: u64 = (1 << ARITY_BITS) - 1;
 const EXPONENT_BITS: u32 = 11;
 const EXPONENT_MAX: u64 = (1 << EXPONENT_BITS) - 1;
 /// The exponent of the least number above.
 const ABOVE_EXPONENT: u64 = 59;
 
-/// The prefix of the term that `words` starts with.
-///
-/// # Panics
-/// When `words` does not start with a whole term.
-#[inline]
-pub(super) fn of(words: &[u64]) -> u64 {
-    let first = words[0];
-    if word::is_small(first) { of_small(word::small_value(first)) } else { of_other(words) }
+/// Words of a prefix.
+pub(super) const WORDS: usize = 5;
+
+/// The first 320 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Prefix([u64; WORDS]);
+
+impl Prefix {
+    pub(super) const ZERO: Prefix = Prefix([0; WORDS]);
+
+    /// That of the term that `words` starts with.
+    ///
+    /// # Panics
+    /// When `words` does not start with a whole term.
+    #[inline]
+    pub(super) fn of(words: &[u64]) -> Self {
+        let first = words[0];
+        if word::is_small(first) {
+            return Prefix([of_small(word::small_value(first)), 0, 0, 0, 0]);
+        }
+        of_any(words)
+    }
+
+    /// The 64 bits after so many bytes, at most [`MAX_SKIP`].
+    #[inline]
+    pub(super) fn after(&self, bytes: usize) -> u64 {
+        let (word, shift) = (bytes / 8, bytes % 8 * 8);
+        if shift == 0 {
+            return self.0[word];
+        }
+        self.0[word] << shift | self.0[word + 1] >> (64 - shift)
+    }
+
+    /// Compares so many bytes of two prefixes.
+    #[inline]
+    pub(super) fn cmp_first(&self, other: &Self, bytes: usize) -> Ordering {
+        let (whole, rest) = (bytes / 8, bytes % 8 * 8);
+        self.0[..whole].cmp(&other.0[..whole]).then_with(|| {
+            if rest == 0 {
+                return Ordering::Equal;
+            }
+            (self.0[whole] >> (64 - rest)).cmp(&(other.0[whole] >> (64 - rest)))
+        })
+    }
+
+    /// How many bytes two prefixes have in common, [`MAX_SKIP`] at most.
+    pub(super) fn common_with(&self, other: &Self) -> usize {
+        let differing = self.0.iter().zip(&other.0).position(|(a, b)| a != b);
+        let bytes = differing.map_or(8 * WORDS, |at| {
+            8 * at + (self.0[at] ^ other.0[at]).leading_zeros() as usize / 8
+        });
+        bytes.min(MAX_SKIP)
+    }
+
+    /// The first words.
+    pub(super) fn words(&self) -> &[u64; WORDS] {
+        &self.0
+    }
+
+    /// One with these first words.
+    pub(super) fn from_words(words: &[u64]) -> Self {
+        let mut prefix = [0; WORDS];
+        prefix[..words.len()].copy_from_slice(words);
+        Prefix(prefix)
+    }
 }
+
+/// The most bytes after which 64 bits are asked for.
+pub(super) const MAX_SKIP: usize = 8 * (WORDS - 1);
 
 #[inline]
 fn of_small(value: i64) -> u64 {
@@ -76,7 +151,7 @@ fn of_small(value: i64) -> u64 {
     code(if value < 0 { WIDE_NEGATIVE } else { WIDE_POSITIVE }, field(value))
 }
 
-/// The word of the small integer with this prefix.
+/// The word of the small integer whose first 64 bits these are.
 #[inline]
 pub(super) fn small_word(prefix: u64) -> u64 {
     let value = (prefix & FIELD) as i64 - OFFSET;
@@ -96,89 +171,133 @@ fn field(value: i64) -> u64 {
 
 /// Bits that are filled from the top; what has no room any more is left out.
 struct Bits {
-    bits: u64,
-    room: u32,
+    words: [u64; WORDS],
+    used: usize,
 }
 
 impl Bits {
-    fn push(&mut self, value: u64, width: u32) {
-        if width <= self.room {
-            self.room -= width;
-            self.bits |= value << self.room;
-        } else {
-            self.bits |= value >> (width - self.room);
-            self.room = 0;
+    const ALL: usize = 64 * WORDS;
+
+    /// Appends the lowest `width` bits of a number that has no others, 64 at most.
+    #[inline]
+    fn push(&mut self, value: u64, width: usize) {
+        let (word, used) = (self.used / 64, self.used % 64);
+        self.used += width;
+        if word >= WORDS || width == 0 {
+            return;
+        }
+        let value = value << (64 - width);
+        self.words[word] |= value >> used;
+        if used > 0 && word + 1 < WORDS {
+            self.words[word + 1] |= value << (64 - used);
         }
     }
 }
 
-fn of_other(words: &[u64]) -> u64 {
-    let mut bits = Bits { bits: 0, room: u64::BITS };
-    // Each round takes four bits at least, however deep the term is.
+fn of_any(words: &[u64]) -> Prefix {
+    let mut bits = Bits { words: [0; WORDS], used: 0 };
+    // Terms that may follow. Each takes four bits at least, however deep it is.
+    let mut left = 1;
     let mut at = 0;
-    while bits.room > 0 {
+    while left > 0 && bits.used < Bits::ALL {
+        left -= 1;
         match word::split_header(words[at]) {
             Some((Kind::Tuple, arity)) => {
-                bits.push(TUPLE, CODE_BITS);
-                bits.push(arity.min(ARITY_MAX), ARITY_BITS);
+                bits.push(TUPLE << ARITY_BITS | arity.min(ARITY_MAX), CODE_BITS + ARITY_BITS);
                 // Beyond, the arities may differ, which count before the elements.
-                if arity == 0 || arity >= ARITY_MAX {
+                if arity >= ARITY_MAX {
                     break;
                 }
+                left += arity as usize;
                 at += 1;
             }
             Some((Kind::List | Kind::ImproperList, _)) => {
                 bits.push(LIST, CODE_BITS);
+                left = 1;
                 at += 1;
             }
-            _ => {
-                let whole = of_leaf(&words[at..]);
-                bits.push(whole, u64::BITS);
+            Some((Kind::Float, _)) => {
+                let (whole, exact) = float(f64::from_bits(words[at + 1]));
+                bits.push(whole, 64);
+                bits.push((!exact).into(), 1);
+                if !exact {
+                    break;
+                }
+                at += 2;
+            }
+            Some((kind, count)) => {
+                push_last(&mut bits, kind, count, &words[at..]);
                 break;
             }
-        }
-    }
-    bits.bits
-}
-
-/// Of a term that is neither a tuple nor a list.
-fn of_leaf(words: &[u64]) -> u64 {
-    let first = words[0];
-    let Some((kind, count)) = word::split_header(first) else {
-        return match first {
-            _ if word::is_small(first) => of_small(word::small_value(first)),
-            _ if word::is_atom(first) => code(ATOM, text(atoms::text(first))),
-            _ if word::is_local_port(first) => code(PORT, 0),
-            _ if word::is_local_pid(first) => {
-                let parts = atoms::vm().pid_to_parts(first);
-                code(PID, pid(parts.serial.into(), parts.id.into()))
+            None => {
+                if !push_immediate(&mut bits, words[at]) {
+                    break;
+                }
+                at += 1;
             }
-            _ => code(NIL, 0),
-        };
-    };
-    match kind {
-        Kind::Float => float(f64::from_bits(words[1])),
-        Kind::BigPositive => code(ABOVE, magnitude(&words[1..=count as usize])),
-        Kind::BigNegative => code(BELOW, FIELD - magnitude(&words[1..=count as usize])),
-        Kind::Reference => code(REFERENCE, 0),
-        Kind::Fun | Kind::Export => code(FUN, 0),
-        Kind::Port => code(PORT, 0),
-        Kind::Pid => code(PID, pid(words[4], words[3])),
-        Kind::Map => code(MAP, count.min(FIELD)),
-        Kind::Binary | Kind::Bitstring if count > 0 => {
-            code(BITS, words[1].swap_bytes() >> CODE_BITS)
         }
-        Kind::Binary | Kind::Bitstring => code(BITS, 0),
-        Kind::Tuple | Kind::List | Kind::ImproperList => unreachable!("`of_other` enters these"),
     }
+    Prefix(bits.words)
 }
 
-/// The first bytes of a text.
-fn text(text: &str) -> u64 {
-    let mut bytes = [0; 8];
-    let count = text.len().min(8);
-    bytes[..count].copy_from_slice(&text.as_bytes()[..count]);
-    u64::from_be_bytes(bytes) >> CODE_BITS
+/// Appends the bits of an immediate; says whether another term may follow.
+fn push_immediate(bits: &mut Bits, immediate: u64) -> bool {
+    if word::is_small(immediate) {
+        bits.push(of_small(word::small_value(immediate)), 64);
+        bits.push(0, 1);
+        return true;
+    }
+    if word::is_atom(immediate) {
+        bits.push(ATOM, CODE_BITS);
+        for &byte in atoms::text(immediate).as_bytes().iter().take(8 * WORDS) {
+            // Never 256: no text has the byte 255.
+            bits.push(u64::from(byte) + 1, 8);
+        }
+        bits.push(0, 8);
+        return true;
+    }
+    if word::is_local_port(immediate) {
+        bits.push(PORT, CODE_BITS);
+        return false;
+    }
+    if word::is_local_pid(immediate) {
+        let parts = atoms::vm().pid_to_parts(immediate);
+        bits.push(code(PID, pid(parts.serial.into(), parts.id.into())), 64);
+        return false;
+    }
+    bits.push(NIL, CODE_BITS);
+    true
+}
+
+/// Appends the bits of a term after which nothing may follow.
+fn push_last(bits: &mut Bits, kind: Kind, count: u64, words: &[u64]) {
+    match kind {
+        Kind::BigPositive | Kind::BigNegative => {
+            let magnitude = magnitude(&words[1..=count as usize]);
+            bits.push(
+                match kind {
+                    Kind::BigPositive => code(ABOVE, magnitude),
+                    _ => code(BELOW, FIELD - magnitude),
+                },
+                64,
+            );
+            bits.push(1, 1);
+        }
+        Kind::Reference => bits.push(REFERENCE, CODE_BITS),
+        Kind::Fun | Kind::Export => bits.push(FUN, CODE_BITS),
+        Kind::Port => bits.push(PORT, CODE_BITS),
+        Kind::Pid => bits.push(code(PID, pid(words[4], words[3])), 64),
+        Kind::Map => bits.push(code(MAP, count.min(FIELD)), 64),
+        Kind::Binary | Kind::Bitstring => {
+            bits.push(BITS, CODE_BITS);
+            let bytes = if kind == Kind::Binary { count } else { count.div_ceil(8) };
+            let payload = word::words_for_bytes(bytes as usize).min(WORDS);
+            words[1..=payload].iter().for_each(|word| bits.push(word.swap_bytes(), 64));
+        }
+        Kind::Tuple | Kind::List | Kind::ImproperList | Kind::Float => {
+            unreachable!("`of_any` sees to these")
+        }
+    }
 }
 
 /// Serial and id, in this order. Ids that a local pid cannot have count as the largest.
@@ -188,25 +307,26 @@ fn pid(serial: u64, id: u64) -> u64 {
     (serial << ID_BITS | id.min((1 << ID_BITS) - 1)) & FIELD
 }
 
-fn float(value: f64) -> u64 {
+/// The first 64 bits of a float, and whether they tell it exactly.
+fn float(value: f64) -> (u64, bool) {
     let limit = OFFSET as f64;
     let middle = MIDDLE_END as f64;
     let (exponent, fraction) = (value.to_bits() >> 52 & 0x7FF, value.to_bits() << 12);
     // Only beyond the limits is the exponent used, and there it is no less than this.
     let beyond = || above(exponent - 1023, fraction);
-    if value >= limit {
-        code(ABOVE, beyond())
+    // To scale up by a power of two is exact.
+    let (kind, scaled) = if value >= limit {
+        return (code(ABOVE, beyond()), false);
     } else if value < -limit {
-        code(BELOW, FIELD - beyond())
+        return (code(BELOW, FIELD - beyond()), false);
     } else if value >= middle {
-        code(WIDE_POSITIVE, field(value.floor() as i64))
+        (WIDE_POSITIVE, value)
     } else if value < -middle {
-        code(WIDE_NEGATIVE, field(value.floor() as i64))
+        (WIDE_NEGATIVE, value)
     } else {
-        // To scale up by a power of two is exact.
-        let scaled = value * (1_u64 << FRACTION_BITS) as f64;
-        code(MIDDLE, field(scaled.floor() as i64))
-    }
+        (MIDDLE, value * (1_u64 << FRACTION_BITS) as f64)
+    };
+    (code(kind, field(scaled.floor() as i64)), scaled.floor() == scaled)
 }
 
 /// The field of a big integer's magnitude, least significant word first.
@@ -233,6 +353,7 @@ fn above(exponent: u64, fraction: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::term::atoms::test_vm;
     use crate::term::word::{SMALL_MAX, SMALL_MIN, small};
 
     #[test]
@@ -241,7 +362,8 @@ mod tests {
         let edges = [SMALL_MIN, -edge, 0, edge, SMALL_MAX];
         for value in edges.into_iter().flat_map(|edge| edge - 2..=edge + 2) {
             if (SMALL_MIN..=SMALL_MAX).contains(&value) {
-                assert_eq!(small_word(of(&[small(value)])), small(value), "{value}");
+                let first = Prefix::of(&[small(value)]).after(0);
+                assert_eq!(small_word(first), small(value), "{value}");
             }
         }
     }
@@ -275,6 +397,14 @@ mod tests {
             vec![word::header(Kind::Tuple, 1), small(7)],
             vec![word::header(Kind::Tuple, 2), small(-1), small(7)],
             vec![word::header(Kind::Tuple, 2), small(1), small(7)],
+            vec![word::header(Kind::Tuple, 2), small(1), small(8)],
+            [vec![word::header(Kind::Tuple, 2)], float(1.0), vec![small(9)]].concat(),
+            [vec![word::header(Kind::Tuple, 2)], float(1.0 + 1e-12), vec![small(0)]].concat(),
+            [vec![word::header(Kind::Tuple, 2), small(1 << 40)], binary(1)].concat(),
+            vec![word::header(Kind::Tuple, 2), test_vm::atom("a"), small(0)],
+            vec![word::header(Kind::Tuple, 2), test_vm::atom("a"), small(1)],
+            vec![word::header(Kind::Tuple, 2), test_vm::atom("a\0"), small(0)],
+            vec![word::header(Kind::Tuple, 2), test_vm::atom("aa"), small(0)],
             vec![word::header(Kind::Map, 1), small(1), small(7)],
             vec![word::NIL],
             vec![word::header(Kind::List, 1), small(1)],
@@ -283,7 +413,8 @@ mod tests {
             binary(0xFF),
         ];
         for pair in rising.windows(2) {
-            assert!(of(&pair[0]) < of(&pair[1]), "{pair:x?}");
+            let [a, b] = [&pair[0], &pair[1]].map(|words| Prefix::of(words).0);
+            assert!(a < b, "{pair:x?}");
         }
     }
 
@@ -291,6 +422,6 @@ mod tests {
     fn depth_costs_no_stack() {
         let mut deep = vec![word::header(Kind::Tuple, 1); 1_000_000];
         deep.push(word::NIL);
-        assert_eq!(of(&deep), of(&deep[..100]));
+        assert_eq!(Prefix::of(&deep), Prefix::of(&deep[..100]));
     }
 }

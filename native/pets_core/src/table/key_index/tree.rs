@@ -2,7 +2,8 @@
 
 use std::ptr::NonNull;
 
-use super::inner::{self, Inner, Separator};
+use super::inner::{self, Inner};
+use super::key;
 use super::leaf::Leaf;
 
 /// A tree that nobody else uses. Frees all of it when it is dropped.
@@ -61,7 +62,7 @@ unsafe fn free(node: Inner<'_>) {
     }
     // SAFETY: the caller's promise.
     unsafe {
-        node.separators().for_each(|separator| Separator::free(separator));
+        node.separators().iter().for_each(|&separator| key::free(separator));
         node.free();
     }
 }

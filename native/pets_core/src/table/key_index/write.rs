@@ -10,7 +10,7 @@
 use std::ptr::NonNull;
 
 use super::KeyIndex;
-use super::inner::{self, Inner, MAX_CHILDREN, Node, Parts, Separator};
+use super::inner::{self, Inner, MAX_CHILDREN, Node, Parts};
 use super::key::{self, Probe};
 use super::leaf::{Leaf, MAX_KEYS};
 use super::path::Path;
@@ -25,12 +25,12 @@ const JOINED_KEYS: usize = MAX_KEYS / 2;
 /// The path of a writer was not up to date; nothing was changed.
 pub(super) struct Stale;
 
-/// What takes the place of a node.
+/// What takes the place of a node: nothing, or one or two nodes, with a separator between them.
 #[derive(Clone, Copy)]
 enum By<'a> {
     Nothing,
     One(Inner<'a>),
-    Two(Inner<'a>, Separator, Inner<'a>),
+    Two(Inner<'a>, u64, Inner<'a>),
 }
 
 impl By<'_> {
@@ -103,7 +103,7 @@ impl KeyIndex {
         if !self.root.load(Ordering::Relaxed).is_null() {
             return Err(Stale);
         }
-        let leaf = Leaf::of_one(probe.prefix, key::store(&probe.key));
+        let leaf = Leaf::of_one(probe, key::store(&probe.key));
         let root = Inner::build(&Parts::of_one(1, leaf_node(leaf)), (1, leaf.bytes()));
         self.set_root(root.as_ptr().as_ptr());
         Ok(true)
@@ -124,7 +124,7 @@ impl KeyIndex {
         let leaf = unsafe { node.leaf(place) };
         let Err(at) = leaf.search(probe) else { return Ok(false) };
         let stored = key::store(&probe.key);
-        let grown = leaf.with(at, probe.prefix, stored);
+        let grown = leaf.with(at, probe, stored);
         let (keys, bytes) = node.counts();
         let (keys, bytes) = (keys + 1, bytes - leaf.bytes());
         if grown.count() <= MAX_KEYS {
@@ -134,7 +134,7 @@ impl KeyIndex {
             let cut = cut(at, grown.count());
             let left = Leaf::of_ranges(&[(grown, 0..cut)]);
             let right = Leaf::of_ranges(&[(grown, cut..grown.count())]);
-            let separator = Separator::between(&left.probe(cut - 1), &right.probe(0));
+            let separator = key::store(&right.key(0));
             // SAFETY: it was never published, and its keys are in the two others.
             unsafe { grown.free() };
             let mut parts = node.parts();
@@ -145,7 +145,7 @@ impl KeyIndex {
                 unsafe {
                     left.free();
                     right.free();
-                    separator.free();
+                    key::free(separator);
                     key::free(stored);
                 }
                 return Err(stale);
@@ -433,8 +433,8 @@ impl KeyIndex {
 
 /// # Safety
 /// As for [`Reclaim::retire_key`].
-unsafe fn retire_separator(separator: Option<Separator>, reclaim: &impl Reclaim) {
-    if let Some(stored) = separator.and_then(Separator::key) {
+unsafe fn retire_separator(separator: Option<u64>, reclaim: &impl Reclaim) {
+    if let Some(stored) = separator {
         // SAFETY: the caller's promise.
         unsafe { reclaim.retire_key(stored) };
     }
