@@ -64,6 +64,9 @@ mod inner;
 mod key;
 mod leaf;
 mod memory;
+#[cfg(all(test, loom))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod model;
 mod path;
 mod prefix;
 mod reclaim;

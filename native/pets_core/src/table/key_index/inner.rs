@@ -16,8 +16,8 @@ use super::run::{self, Frame, Run};
 use crate::table::lock::{Lock, LockGuard};
 use crate::table::sync::{AtomicPtr, AtomicU32, Ordering};
 
-/// The children that a node may have.
-pub(super) const MAX_CHILDREN: usize = 64;
+/// The children that a node may have. Few in a model, which shall split nodes.
+pub(super) const MAX_CHILDREN: usize = if cfg!(all(test, loom)) { 3 } else { 64 };
 
 /// A child: an inner node, or a leaf where its parent has level 1.
 pub(super) enum Node {}
@@ -79,6 +79,8 @@ impl<'g> Inner<'g> {
     /// The pointer came from [`Inner::as_ptr`], and the node is not freed during `'g`.
     #[inline]
     pub(super) unsafe fn from_ptr(header: NonNull<Header>) -> Self {
+        #[cfg(all(test, loom))]
+        super::model::note_met(header.addr());
         Inner { header, life: PhantomData }
     }
 

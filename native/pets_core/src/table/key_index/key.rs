@@ -99,6 +99,8 @@ pub(super) fn store(key: &KeyRef<'_>) -> u64 {
 /// `stored` came from [`store`], is no immediate, and is not freed during `'g`.
 #[inline]
 unsafe fn block<'g>(stored: u64) -> &'g [u64] {
+    #[cfg(all(test, loom))]
+    super::model::note_met(std::num::NonZero::new(stored as usize).expect("no block is at 0"));
     let start = ptr::with_exposed_provenance::<u64>(stored as usize);
     // SAFETY: `store` wrote the number of words and so many words.
     unsafe { slice::from_raw_parts(start.add(1), *start as usize) }

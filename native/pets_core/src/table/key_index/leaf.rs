@@ -13,8 +13,8 @@ use super::run::{self, Frame, Run};
 use crate::table::sync::{AtomicU32, Ordering};
 use crate::term::word;
 
-/// The keys that a leaf may have.
-pub(super) const MAX_KEYS: usize = 64;
+/// The keys that a leaf may have. Few in a model, which shall split leaves.
+pub(super) const MAX_KEYS: usize = if cfg!(all(test, loom)) { 4 } else { 64 };
 
 /// What precedes the run in memory.
 #[repr(C)]
@@ -52,6 +52,8 @@ impl<'g> Leaf<'g> {
     /// The pointer came from [`Leaf::as_ptr`], and the leaf is not freed during `'g`.
     #[inline]
     pub(super) unsafe fn from_ptr(header: NonNull<Header>) -> Self {
+        #[cfg(all(test, loom))]
+        super::model::note_met(header.addr());
         Leaf { header, life: PhantomData }
     }
 

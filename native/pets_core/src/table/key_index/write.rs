@@ -376,7 +376,8 @@ impl KeyIndex {
         reclaim: &impl Reclaim,
     ) -> Result<(), Stale> {
         if depth == 0 {
-            return self.replace_root(path.at(0).0, by);
+            self.replace_root(path.at(0).0, by);
+            return Ok(());
         }
         let (parent, place) = path.at(depth - 1);
         let _held = parent.lock();
@@ -405,12 +406,12 @@ impl KeyIndex {
         }
     }
 
-    fn replace_root(&self, old: Inner<'_>, by: By<'_>) -> Result<(), Stale> {
+    /// Puts something into the place of a node that was the root, whose lock the caller holds. It
+    /// still is: what is the root is so until it is obsolete, and this one is not.
+    fn replace_root(&self, old: Inner<'_>, by: By<'_>) {
         let _held = self.lock.lock();
         // Relaxed: the root is stored under this lock only.
-        if self.root.load(Ordering::Relaxed) != old.as_ptr().as_ptr() {
-            return Err(Stale);
-        }
+        debug_assert_eq!(self.root.load(Ordering::Relaxed), old.as_ptr().as_ptr());
         let root = match by {
             By::Nothing => std::ptr::null_mut(),
             By::One(node) if node.count() == 1 && node.level() > 1 => {
@@ -427,7 +428,6 @@ impl KeyIndex {
             }
         };
         self.set_root(root);
-        Ok(())
     }
 }
 
