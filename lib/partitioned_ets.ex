@@ -57,8 +57,7 @@ defmodule PartitionedEts do
 
   ## Limits
 
-  Tables are of the types `:set`, `:bag` and `:duplicate_bag`; `:ordered_set`, match specifications,
-  replicas and files come with later versions and raise an error that says so until then.
+  Match specifications, replicas and files come with later versions and raise an error that says so until then.
   """
 
   alias PartitionedEts.{Bulk, Call, Cluster, Info, Native, Options, Owner, Scan, Table}
@@ -66,7 +65,10 @@ defmodule PartitionedEts do
   @typedoc "The name of a table."
   @type table :: atom()
 
-  @typedoc "A key: any term. Two keys are the same when they match (`===/2`)."
+  @typedoc """
+  A key: any term. Two keys are the same when they match (`===/2`), in an `:ordered_set` when they
+  compare equal (`==/2`).
+  """
   @type key :: term()
 
   @typedoc "An object: a tuple that has at least as many elements as the table's key position."
@@ -119,7 +121,8 @@ defmodule PartitionedEts do
   @doc """
   Chooses the shard of a key from the sorted list of all shards.
 
-  It must give the same answer on every node, for it is called where the operation is. The shard's
+  It must give the same answer on every node, for it is called where the operation is, and for keys
+  that are the same. The shard's
   node has the key; the partition is a name only. When it raises, or answers what is no shard, the
   operation raises `ArgumentError`.
 
@@ -490,24 +493,38 @@ defmodule PartitionedEts do
   @doc """
   Returns the first key in the table's order, or `:"$end_of_table"`.
 
-  The order follows the hashes of the keys. It is the same on every node, and growth of the table
-  does not change it.
+  The order of an `:ordered_set` is Erlang's term order, over all nodes. In tables of other types it
+  follows the hashes of the keys; it is the same on every node, and growth of the table does not
+  change it.
 
       iex> {:ok, _} = PartitionedEts.start_link(name: :fst, table_opts: [:named_table, :public])
       iex> PartitionedEts.first(:fst)
       :"$end_of_table"
   """
   @spec first(table()) :: key() | :"$end_of_table"
-  def first(table), do: Scan.first(table, :first)
+  def first(table) do
+    case Native.table_first(table) do
+      :"$pets_slow" -> Scan.first(table, :first)
+      key -> key
+    end
+  end
 
-  @doc "Returns what `first/1` returns: the order of this type of table has no direction."
+  @doc """
+  Returns the last key of an `:ordered_set`; of other types what `first/1` returns, for their order
+  has no direction.
+  """
   @spec last(table()) :: key() | :"$end_of_table"
-  def last(table), do: Scan.first(table, :last)
+  def last(table) do
+    case Native.table_last(table) do
+      :"$pets_slow" -> Scan.first(table, :last)
+      key -> key
+    end
+  end
 
   @doc """
   Returns the key after the given one, or `:"$end_of_table"`.
 
-  Raises `ArgumentError` when the key is not in the table.
+  Raises `ArgumentError` when the key is not in the table, unless that is an `:ordered_set`.
 
       iex> {:ok, _} = PartitionedEts.start_link(name: :nxt, table_opts: [:named_table, :public])
       iex> PartitionedEts.insert(:nxt, {:a, 1})
@@ -515,11 +532,24 @@ defmodule PartitionedEts do
       :"$end_of_table"
   """
   @spec next(table(), key()) :: key() | :"$end_of_table"
-  def next(table, key), do: Scan.next(table, key, :next)
+  def next(table, key) do
+    case Native.table_next(table, key) do
+      :"$pets_slow" -> Scan.next(table, key, :next)
+      next -> next
+    end
+  end
 
-  @doc "Returns what `next/2` returns: the order of this type of table has no direction."
+  @doc """
+  Returns the key before the given one in an `:ordered_set`; of other types what `next/2` returns,
+  for their order has no direction.
+  """
   @spec prev(table(), key()) :: key() | :"$end_of_table"
-  def prev(table, key), do: Scan.next(table, key, :prev)
+  def prev(table, key) do
+    case Native.table_prev(table, key) do
+      :"$pets_slow" -> Scan.next(table, key, :prev)
+      prev -> prev
+    end
+  end
 
   @doc """
   Returns all objects of the table, from every node.
@@ -547,13 +577,13 @@ defmodule PartitionedEts do
   """
   @spec foldl((object(), acc -> acc), acc, table()) :: acc when acc: term()
   def foldl(function, acc, table) do
-    Scan.reduce(table, acc, function, {:foldl, [function, acc, table]})
+    Scan.reduce(table, acc, function, true, {:foldl, [function, acc, table]})
   end
 
-  @doc "Does what `foldl/3` does: the order of this type of table has no direction."
+  @doc "Does what `foldl/3` does; on an `:ordered_set` from the last key to the first."
   @spec foldr((object(), acc -> acc), acc, table()) :: acc when acc: term()
   def foldr(function, acc, table) do
-    Scan.reduce(table, acc, function, {:foldr, [function, acc, table]})
+    Scan.reduce(table, acc, function, false, {:foldr, [function, acc, table]})
   end
 
   ## Inspecting

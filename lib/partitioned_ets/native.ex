@@ -12,7 +12,7 @@ defmodule PartitionedEts.Native do
   @on_load :load
 
   # The library answers the same number, so that a stale build fails with a sentence.
-  @abi 3
+  @abi 4
 
   @doc false
   def load do
@@ -43,6 +43,15 @@ defmodule PartitionedEts.Native do
   def table_update_counter(_table, _key, _operations, _default), do: stub()
   def table_update_element(_table, _key, _operations), do: stub()
   def table_update_element(_table, _key, _operations, _default), do: stub()
+
+  # Going through a table that is here as a whole: keys, `:"$end_of_table"`, `{objects, from | nil}`,
+  # `{objects, [] | [key]}`; else `:"$pets_slow"`, as above.
+  def table_first(_table), do: stub()
+  def table_last(_table), do: stub()
+  def table_next(_table, _key), do: stub()
+  def table_prev(_table, _key), do: stub()
+  def table_scan(_table, _from), do: stub()
+  def table_scan_ordered(_table, _ascending, _after), do: stub()
 
   # The same operations wherever the slot is. `call_start/4` and `call_node/5` answer
   # `{:done, outcome}` at once, or `{id, timeout_ms}` of a call whose answer comes as

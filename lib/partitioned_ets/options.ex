@@ -5,7 +5,7 @@ defmodule PartitionedEts.Options do
 
   @slots 4096
   # Besides `:set`.
-  @types [:bag, :duplicate_bag]
+  @types [:ordered_set, :bag, :duplicate_bag]
   # The owner's registered name and the names of partitions are derived from the table's name; with
   # what is added they may have 255 characters as atoms and 255 bytes in a message.
   @longest_name 230
@@ -16,8 +16,8 @@ defmodule PartitionedEts.Options do
       type: :table_opts,
       required: true,
       doc:
-        "As for `:ets.new/2`. Must hold `:named_table` and `:public`; takes `:set`, `:bag`, " <>
-          "`:duplicate_bag` and `{:keypos, n}`, and accepts the options that tune `:ets`, which are not needed here."
+        "As for `:ets.new/2`. Must hold `:named_table` and `:public`; takes `:set`, `:ordered_set`, " <>
+          "`:bag`, `:duplicate_bag` and `{:keypos, n}`, and accepts the options that tune `:ets`, which are not needed here."
     ],
     partitions: [
       type: :partitions,
@@ -75,7 +75,7 @@ defmodule PartitionedEts.Options do
           timeout: pos_integer(),
           shutdown: timeout() | :brutal_kill,
           keypos: pos_integer(),
-          type: :set | :bag | :duplicate_bag,
+          type: :set | :ordered_set | :bag | :duplicate_bag,
           callback_functions: [{atom(), arity()}]
         }
 
@@ -222,14 +222,6 @@ defmodule PartitionedEts.Options do
       caller,
       "a table that is spread over partitions and nodes cannot be #{inspect(access)}; " <>
         "use :public in :table_opts"
-    )
-  end
-
-  defp table_opt(:ordered_set, _acc, caller) do
-    fail(
-      caller,
-      "tables of the type :ordered_set come with a later version; " <>
-        "this one has #{Enum.map_join([:set | @types], ", ", &inspect/1)}"
     )
   end
 

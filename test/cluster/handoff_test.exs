@@ -112,6 +112,33 @@ defmodule PartitionedEts.HandoffTest do
     end
   end
 
+  test "an ordered table is in order over all nodes while they join and leave", %{name: name} do
+    keys = 1..2_000
+    opts = [table_opts: [:named_table, :public, :ordered_set]]
+    [a, b, c, d] = start_cluster(4)
+    [_, _, owner] = start_all([a, b, c], name, opts)
+    settle([a, b, c], name)
+    table(a, :insert, [name, for(key <- keys, do: {key, :stays})])
+    assert table(b, :first, [name]) == 1
+    assert table(c, :last, [name]) == 2_000
+    assert table(c, :next, [name, 7.5]) == 8
+
+    loads =
+      for node <- [a, b], load <- [:start_walking, :start_coming_and_going] do
+        {node, call(node, Load, load, [name, keys])}
+      end
+
+    start_all([d], name, opts)
+    stop_table(c, owner)
+    settle([a, b, d], name)
+    done = for {node, pid} <- loads, do: call(node, Load, :stop_counting, [pid])
+    assert Enum.min(done) > 0
+
+    assert table(d, :delete_all_objects, [name])
+    assert table(a, :first, [name]) == :"$end_of_table"
+    assert table(b, :tab2list, [name]) == []
+  end
+
   test "a node that is killed takes only its own slots with it", %{name: name} do
     [a, b] = start_cluster(2)
     start_all([a, b], name)

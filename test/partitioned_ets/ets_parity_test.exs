@@ -16,6 +16,8 @@ defmodule PartitionedEts.EtsParityTest do
         {:set, 1, 1},
         {:set, 8, 1},
         {:set, 3, 2},
+        {:ordered_set, 1, 1},
+        {:ordered_set, 8, 2},
         {:bag, 8, 1},
         {:duplicate_bag, 8, 1},
         {:bag, 1, 2}
@@ -50,6 +52,7 @@ defmodule PartitionedEts.EtsParityTest do
         end
 
         [contents, keys] = [PartitionedEts.tab2list(table), keys_of(table)]
+        compare_order(PartitionedEts.info(table, :type), table, oracle, keys, repeat)
 
         for {actual, expected} <- [
               {contents, :ets.tab2list(oracle)},
@@ -63,6 +66,32 @@ defmodule PartitionedEts.EtsParityTest do
       end
     end
   end
+
+  # In both directions, from keys that are there and from others.
+  defp compare_order(:ordered_set, table, oracle, keys, repeat) do
+    fold = &apply(&1, &2, [fn object, acc -> [object | acc] end, [], &3])
+
+    for {function, arguments} <-
+          [{:first, []}, {:last, []}, {:tab2list, []}] ++
+            for(
+              key <- keys ++ for(_ <- 1..5, do: Terms.term(2)),
+              f <- [:next, :prev],
+              do: {f, [key]}
+            ) do
+      expected = apply(:ets, function, [oracle | arguments])
+      actual = apply(PartitionedEts, function, [table | arguments])
+
+      assert actual === expected,
+             "#{function}(#{inspect(arguments)}) gave #{inspect(actual)}, " <>
+               ":ets gives #{inspect(expected)}; #{repeat}"
+    end
+
+    for function <- [:foldl, :foldr] do
+      assert fold.(PartitionedEts, function, table) === fold.(:ets, function, oracle), repeat
+    end
+  end
+
+  defp compare_order(_type, _table, _oracle, _keys, _repeat), do: :ok
 
   defp keys_of(table, module \\ PartitionedEts) do
     table

@@ -122,6 +122,7 @@ defmodule PartitionedEts.OptionsTest do
     test "takes a type as :ets does" do
       for {types, type} <- [
             {[], :set},
+            {[:ordered_set], :ordered_set},
             {[:bag], :bag},
             {[:bag, :set], :bag},
             {[:bag, :duplicate_bag], :duplicate_bag},
@@ -129,11 +130,6 @@ defmodule PartitionedEts.OptionsTest do
           ] do
         assert new(name: :t, table_opts: [:named_table, :public | types]).type == type
       end
-    end
-
-    test "says of ordered_set that it comes later" do
-      assert refused(table_opts: [:named_table, :public, :ordered_set]) =~
-               "tables of the type :ordered_set come with a later version"
     end
   end
 

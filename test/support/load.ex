@@ -165,6 +165,60 @@ defmodule PartitionedEts.Test.Load do
     end
   end
 
+  @doc """
+  Walks an ordered table in all ways until it is stopped by `stop_counting/1`, which returns how often
+  it did. It crashes when a key of the range is missing, comes twice, or at the wrong place; other
+  keys come and go.
+  """
+  @spec start_walking(atom(), Range.t()) :: pid()
+  def start_walking(table, keys), do: spawn(fn -> walk(table, Enum.to_list(keys), 0) end)
+
+  defp walk(table, keys, times) do
+    ^keys = for {key, :stays} <- PartitionedEts.tab2list(table), do: key
+    collect = fn {key, stays}, acc -> if stays == :stays, do: [key | acc], else: acc end
+    ^keys = PartitionedEts.foldr(collect, [], table)
+    walk_from(table, Enum.random(keys), keys)
+
+    receive do
+      {:stop, from} -> send(from, {:counted, self(), times + 1})
+    after
+      0 -> walk(table, keys, times + 1)
+    end
+  end
+
+  defp walk_from(table, key, keys) do
+    following = following(table, key, &PartitionedEts.next/2)
+    true = Enum.take(Enum.filter(keys, &(&1 > key)), 5) == following
+    preceding = following(table, key, &PartitionedEts.prev/2)
+    true = Enum.take(Enum.reverse(Enum.filter(keys, &(&1 < key))), 5) == preceding
+  end
+
+  # The next five keys that stay, which are whole numbers.
+  defp following(table, key, step) do
+    key
+    |> Stream.iterate(&step.(table, &1))
+    |> Stream.drop(1)
+    |> Stream.take_while(&(&1 != :"$end_of_table"))
+    |> Stream.filter(&is_integer/1)
+    |> Enum.take(5)
+  end
+
+  @doc "Inserts and deletes keys between those of a range until it is stopped by `stop_counting/1`."
+  @spec start_coming_and_going(atom(), Range.t()) :: pid()
+  def start_coming_and_going(table, keys), do: spawn(fn -> come_and_go(table, keys, 0) end)
+
+  defp come_and_go(table, keys, times) do
+    key = Enum.random(keys) + 0.5
+    PartitionedEts.insert(table, {key, :goes})
+    PartitionedEts.delete(table, Enum.random(keys) + 0.5)
+
+    receive do
+      {:stop, from} -> send(from, {:counted, self(), times + 1})
+    after
+      0 -> come_and_go(table, keys, times + 1)
+    end
+  end
+
   @doc "Starts a process that subscribes to a table and keeps what it hears."
   @spec start_hearing(atom()) :: pid()
   def start_hearing(table) do

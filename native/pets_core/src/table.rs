@@ -37,11 +37,13 @@ mod lock;
 mod model;
 mod object;
 pub mod op;
+mod ordered;
 mod reclaim;
 mod record;
 mod scan;
 mod schema;
 mod slot;
+mod standing;
 mod state;
 mod sync;
 mod writer;
@@ -55,6 +57,7 @@ pub use entry::Entry;
 pub use handoff::WrongState;
 pub use object::{Key, NotAnObject, Object};
 pub use op::{Cause, OpCode, OpError, execute, slots_of};
+pub use ordered::{Direction, OrderedChunk};
 pub use record::Record;
 pub use scan::{Cursor, NextError, ScanEnd};
 pub use schema::{Schema, TableType};
@@ -62,14 +65,23 @@ pub use state::{SlotState, Why};
 
 use crate::placement::{SLOTS, Slot};
 use crate::term::word;
+use key_index::KeyIndex;
 use reclaim::Detached;
 use slot::{SlotStore, Slots};
+use standing::Standing;
 use writer::Writer;
+
+/// Keys of an ordered table that are taken out of its index in one step of [`Table::clear_slots`]:
+/// about half a millisecond.
+const KEYS_CLEARED: usize = 1_000;
 
 /// A table of one of the types of `:ets`.
 pub struct Table {
     slots: Slots,
     schema: Schema,
+    standing: Standing,
+    /// Of an ordered table: the order of its keys, those of slots that are being received included.
+    index: Option<KeyIndex>,
 }
 
 /// An operation met a slot that does not serve it. Nothing was changed.
@@ -108,7 +120,8 @@ pub enum Counted {
 impl Table {
     /// An empty table, all of its slots in `state`. Memory is taken when the first slots are used.
     pub fn new(schema: Schema, state: SlotState) -> Self {
-        let table = Table { slots: Slots::new(SLOTS), schema };
+        let index = schema.compares_keys().then(KeyIndex::new);
+        let table = Table { slots: Slots::new(SLOTS), schema, standing: Standing::new(), index };
         // What the zeroed memory says already need not be written.
         if state != SlotState::Owned {
             table.set_all(state);
@@ -360,34 +373,56 @@ impl Table {
         })
     }
 
-    /// Deletes all objects of all slots that are owned here, as one step.
+    /// Deletes all objects of all slots that are owned here, as one step. Answers which slots are
+    /// not.
     ///
     /// # Errors
     /// [`Unserved`] with [`Why::Wait`] where a slot is frozen or granted; nothing was deleted then.
-    pub fn clear_owned(&self) -> Result<(), Unserved> {
+    pub fn clear_owned(&self) -> Result<Vec<Slot>, Unserved> {
         let mut held = Vec::with_capacity(SLOTS);
+        let mut elsewhere = Vec::new();
         for slot in Slot::all() {
             match self.write(slot) {
                 Ok(writer) => held.push(writer),
-                Err(Unserved { why: Why::Elsewhere, .. }) => {}
+                Err(Unserved { why: Why::Elsewhere, .. }) => elsewhere.push(slot),
                 Err(unserved) => return Err(unserved),
             }
         }
         let objects = held.iter().map(Writer::objects).sum();
-        let arrays = held.iter_mut().map(Writer::detach).filter(|array| !array.is_none()).collect();
+        let detach = if elsewhere.is_empty() { Writer::detach_unindexed } else { Writer::detach };
+        let arrays = held.iter_mut().map(detach).filter(|array| !array.is_none()).collect();
+        if let Some(index) = &self.index
+            && elsewhere.is_empty()
+        {
+            // SAFETY: every slot's lock is held, and keys come and go under these.
+            unsafe { index.clear() };
+        }
         drop(held);
         // SAFETY: `detach` unlinked them, with all their records.
         unsafe { Detached::new(arrays, objects) }.retire();
-        Ok(())
+        Ok(elsewhere)
     }
 
     /// Deletes all objects of some slots, one slot after the other. Answers which ones do not serve
-    /// writes here.
+    /// writes here, and which ones it has no time for now.
     pub fn clear_slots(&self, slots: &[Slot]) -> Vec<Unserved> {
+        if self.index.is_some()
+            && slots.len() == SLOTS
+            && self.standing.see().serves_all()
+            && let Ok(elsewhere) = self.clear_owned()
+        {
+            let unserved = |slot| Unserved { slot, why: Why::Elsewhere };
+            return elsewhere.into_iter().map(unserved).collect();
+        }
         let mut arrays = Vec::new();
         let mut unserved = Vec::new();
         let mut objects = 0;
         for &slot in slots {
+            // Each key of an ordered table has to be taken out of the index.
+            if self.index.is_some() && objects > KEYS_CLEARED {
+                unserved.push(Unserved { slot, why: Why::Wait });
+                continue;
+            }
             match self.write(slot) {
                 Ok(mut writer) => {
                     objects += writer.objects();
@@ -441,10 +476,12 @@ impl Table {
     /// is being received. Not counted are the logs of slots that are being copied, and memory that
     /// waits for readers to leave it.
     pub fn memory_bytes(&self) -> u64 {
-        let _guard = epoch::pin();
+        let guard = epoch::pin();
         let fixed = size_of::<Self>() + self.slots.bytes();
         let arrays = self.slots.iter().map(SlotStore::array).filter(|array| !array.is_none());
-        fixed as u64 + arrays.map(|array| array.bytes() + array.record_bytes()).sum::<u64>()
+        let objects = arrays.map(|array| array.bytes() + array.record_bytes()).sum::<u64>();
+        let index = self.index.as_ref().map_or(0, |index| index.memory_bytes(&guard));
+        fixed as u64 + objects + index
     }
 
     /// Drops a table on a thread of its own. Freeing a million objects takes a tenth of a second,

@@ -7,11 +7,12 @@ use std::sync::LazyLock;
 
 use pets_core::placement::Slot;
 use pets_core::table::{
-    Change, Counted, Cursor, Entry, NextError, ScanEnd, Schema, SlotState, Table, TableType,
-    Unserved, Why,
+    Change, Counted, Cursor, Direction, Entry, NextError, Record, ScanEnd, Schema, SlotState,
+    Table, TableType, Unserved, Why,
 };
 use pets_core::term::hash::hash_exact;
 use pets_core::term::word::{Kind, header, small, small_value};
+use pets_core::term::{order, walk};
 use proptest::prelude::*;
 
 /// Keys below this number share eight slots, so that these grow and shrink.
@@ -400,6 +401,50 @@ impl World {
             .collect();
         assert_eq!(scanned, expected.concat());
         self.check_next(&expected.iter().map(|objects| objects[0].clone()).collect::<Vec<_>>());
+        if self.schema.compares_keys() {
+            self.check_order(expected.concat());
+        }
+    }
+
+    /// The objects in the order of their keys, in both directions and in small steps.
+    fn check_order(&self, mut expected: Vec<Vec<u64>>) {
+        let pin = pets_core::epoch::pin();
+        let key_of = |object: &Vec<u64>| {
+            let range = walk::element(object, 1).unwrap();
+            object[range].to_vec()
+        };
+        expected.sort_by(|a, b| order::cmp(&key_of(a), &key_of(b)));
+        let slots: Vec<Slot> = Slot::all().collect();
+        let unserved: Vec<Slot> =
+            Slot::all().filter(|&slot| !self.table.state(slot).serves_reads()).collect();
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let mut scanned = Vec::new();
+            let mut after: Option<Vec<u64>> = None;
+            for limit in (1..).map(|step| 1 + step % 9) {
+                let at = after.as_deref();
+                let chunk = self.table.scan_ordered(direction, at, &slots, limit, 50, &pin);
+                assert!(chunk.records.len() <= limit);
+                assert_eq!(chunk.unserved, unserved);
+                scanned.extend(chunk.records.iter().map(|r| r.words().collect::<Vec<_>>()));
+                if unserved.is_empty() {
+                    let next = self.table.neighbour(direction, at, &pin).unwrap();
+                    let first = chunk.records.first();
+                    // A chunk of nothing but entries without an object goes on in the next one.
+                    if first.is_some() || chunk.position.is_none() {
+                        let words = |record: Record<'_>| record.words().collect::<Vec<_>>();
+                        assert_eq!(next.map(words), first.map(|&record| words(record)));
+                    }
+                } else {
+                    assert!(self.table.neighbour(direction, at, &pin).is_none());
+                }
+                match chunk.position {
+                    Some(position) => after = Some(position),
+                    None => break,
+                }
+            }
+            assert_eq!(scanned, expected);
+            expected.reverse();
+        }
     }
 
     fn check_next(&self, expected: &[Vec<u64>]) {

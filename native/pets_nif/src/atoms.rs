@@ -20,7 +20,7 @@ macro_rules! atoms {
 atoms! {
     t_true = "true", t_false = "false", ok = "ok", error = "error", nil = "nil",
     badarg = "badarg", done = "done",
-    slow = "$pets_slow", event = "pets_event", log = "pets_log",
+    slow = "$pets_slow", end_of_table = "$end_of_table", event = "pets_event", log = "pets_log",
     nif_panicked = "nif_panicked",
     already_exists = "already_exists", no_table = "no_table",
     id = "id", r#type = "type", badkey = "badkey", keypos = "keypos", position = "position",

@@ -30,7 +30,7 @@ use crate::sink::Sink;
 use crate::table::Table;
 
 /// What `PartitionedEts.Native` passes to `load`; changes whenever the functions do.
-const ABI: i64 = 3;
+const ABI: i64 = 4;
 
 static HOSTING: OnceLock<Arc<Hosting<Sink>>> = OnceLock::new();
 

@@ -7,3 +7,4 @@ pub(crate) mod key;
 pub(crate) mod lifecycle;
 pub(crate) mod node;
 pub(crate) mod placed;
+pub(crate) mod walk;

@@ -75,6 +75,18 @@ impl Env {
         Term::from_nif(unsafe { sys::enif_make_int64(self.0, value) })
     }
 
+    pub(crate) fn unsigned(self, value: u64) -> Term {
+        // SAFETY: makes a term in a live environment.
+        Term::from_nif(unsafe { sys::enif_make_uint64(self.0, value) })
+    }
+
+    pub(crate) fn unsigned_value(self, term: Term) -> Option<u64> {
+        let mut value = 0;
+        // SAFETY: the out-parameter is valid.
+        (unsafe { sys::enif_get_uint64(self.0, term.to_nif(), &raw mut value) } != 0)
+            .then_some(value)
+    }
+
     pub(crate) fn binary(self, bytes: &[u8]) -> Term {
         let mut term = Term(0).to_nif();
         // SAFETY: the VM gives a buffer of the length asked for, which nobody else has yet.

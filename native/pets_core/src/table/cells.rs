@@ -311,6 +311,13 @@ impl Array {
         forgotten
     }
 
+    /// Everything that is in the array. The caller holds the slot's lock, or has unlinked the array
+    /// and not retired it yet.
+    pub(crate) fn entries<'a>(self) -> impl Iterator<Item = Entry<'a>> {
+        // SAFETY: the records stay allocated as long as the array does for the caller.
+        self.cells().iter().filter_map(Cell::tagged).map(|tagged| unsafe { Entry::new(tagged) })
+    }
+
     /// A larger or smaller array with the same records. The caller holds the slot's lock; this
     /// array stays as it is, for readers that are in it.
     pub(crate) fn rebuilt(self, homes: u32, mut spare: u32) -> Array {

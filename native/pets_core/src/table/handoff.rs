@@ -33,7 +33,7 @@ impl Table {
     /// Puts all slots into one state, as a table needs it at its start.
     pub fn set_all(&self, state: SlotState) {
         for slot in Slot::all() {
-            self.store(slot).lock().set_state(state);
+            Writer::new(self, self.store(slot).lock()).set_state(state);
         }
     }
 
@@ -66,8 +66,8 @@ impl Table {
     /// [`WrongState`] in any other state.
     pub fn begin_copy(&self, slot: Slot) -> Result<(), WrongState> {
         let mut writer = self.expect_state(slot, &[SlotState::Owned])?;
-        *writer.slot().log() = Some(Box::default());
-        writer.slot().set_state(SlotState::Copying);
+        *writer.log() = Some(Box::default());
+        writer.set_state(SlotState::Copying);
         Ok(())
     }
 
@@ -79,7 +79,7 @@ impl Table {
     /// [`WrongState`] where the slot is not `Copying`.
     pub fn take_changes(&self, slot: Slot) -> Result<Changes, WrongState> {
         let mut writer = self.expect_state(slot, &[SlotState::Copying])?;
-        Ok(writer.slot().log().as_deref_mut().map(std::mem::take).unwrap_or_default())
+        Ok(writer.log().as_deref_mut().map(std::mem::take).unwrap_or_default())
     }
 
     /// Number of entries in the log, 0 where the slot is not being copied.
@@ -95,8 +95,8 @@ impl Table {
     /// [`WrongState`] in any other state.
     pub fn freeze(&self, slot: Slot) -> Result<Changes, WrongState> {
         let mut writer = self.expect_state(slot, &[SlotState::Owned, SlotState::Copying])?;
-        let changes = writer.slot().log().take().map(|log| *log).unwrap_or_default();
-        writer.slot().set_state(SlotState::Frozen);
+        let changes = writer.log().take().map(|log| *log).unwrap_or_default();
+        writer.set_state(SlotState::Frozen);
         Ok(changes)
     }
 
@@ -105,7 +105,7 @@ impl Table {
     /// # Errors
     /// [`WrongState`] in any other state.
     pub fn grant(&self, slot: Slot) -> Result<(), WrongState> {
-        self.expect_state(slot, &[SlotState::Frozen])?.slot().set_state(SlotState::Granted);
+        self.expect_state(slot, &[SlotState::Frozen])?.set_state(SlotState::Granted);
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl Table {
     /// [`WrongState`] where the slot is `Owned` or `Foreign`.
     pub fn resume(&self, slot: Slot) -> Result<(), WrongState> {
         let sending = [SlotState::Copying, SlotState::Frozen, SlotState::Granted];
-        self.expect_state(slot, &sending)?.slot().set_state(SlotState::Owned);
+        self.expect_state(slot, &sending)?.set_state(SlotState::Owned);
         Ok(())
     }
 
@@ -126,7 +126,7 @@ impl Table {
     pub fn release(&self, slot: Slot) -> Result<(), WrongState> {
         let mut writer = self.expect_state(slot, &[SlotState::Granted, SlotState::Frozen])?;
         // The state first: readers that find nothing look at it again.
-        writer.slot().set_state(SlotState::Foreign);
+        writer.set_state(SlotState::Foreign);
         Self::discard(writer);
         Ok(())
     }
@@ -183,7 +183,7 @@ impl Table {
     /// # Errors
     /// [`WrongState`] in any other state.
     pub fn adopt(&self, slot: Slot) -> Result<(), WrongState> {
-        self.expect_state(slot, &[SlotState::Foreign])?.slot().set_state(SlotState::Owned);
+        self.expect_state(slot, &[SlotState::Foreign])?.set_state(SlotState::Owned);
         Ok(())
     }
 }

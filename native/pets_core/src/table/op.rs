@@ -8,6 +8,7 @@
 mod counter;
 mod element;
 mod integer;
+mod ordered;
 mod slots;
 
 use std::sync::OnceLock;
@@ -45,6 +46,11 @@ use crate::term::word::{self, Kind};
 /// | `CountSlot` | `{[Slot], 0}` | the same, for one slot |
 /// | `FirstFrom` | `{Slot}` | `{key, Key}` or `{continue, Slot}` |
 /// | `NextAfter` | `{Key}` | `{key, Key}` or `{continue, Slot}` |
+/// | `ScanOrdered` | `{[Slot], After, Limit, Ascending}` | `{Objects, After, [Slot]}` |
+/// | `ScanOrderedSlot` | the same, for one slot | the same |
+///
+/// `After` is `[Key]`, or `[]`: at the beginning as an argument, at the end as a result. `Limit` is a
+/// number of objects, `Ascending` a boolean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the table above says what each one is")]
@@ -71,6 +77,8 @@ pub enum OpCode {
     CountSlot = 20,
     FirstFrom = 21,
     NextAfter = 22,
+    ScanOrdered = 23,
+    ScanOrderedSlot = 24,
 }
 
 /// A number that stands for no operation, or for no cause.
@@ -105,6 +113,8 @@ impl TryFrom<u8> for OpCode {
             20 => OpCode::CountSlot,
             21 => OpCode::FirstFrom,
             22 => OpCode::NextAfter,
+            23 => OpCode::ScanOrdered,
+            24 => OpCode::ScanOrderedSlot,
             _ => return Err(UnknownNumber(number)),
         })
     }
@@ -136,6 +146,8 @@ impl OpCode {
             "count_slot" => OpCode::CountSlot,
             "first_from" => OpCode::FirstFrom,
             "next_after" => OpCode::NextAfter,
+            "scan_ordered" => OpCode::ScanOrdered,
+            "scan_ordered_slot" => OpCode::ScanOrderedSlot,
             _ => return None,
         })
     }
@@ -310,6 +322,8 @@ pub fn execute(table: &Table, op: OpCode, args: &[u64], out: &mut Vec<u64>) -> R
         OpCode::DeleteSlot => slots::delete(table, args, true, out)?,
         OpCode::CountSlots => slots::count(table, args, false, out)?,
         OpCode::CountSlot => slots::count(table, args, true, out)?,
+        OpCode::ScanOrdered => ordered::scan(table, args, false, out)?,
+        OpCode::ScanOrderedSlot => ordered::scan(table, args, true, out)?,
         OpCode::FirstFrom => slots::first_from(table, slots::slot(one(args)?)?, out)?,
         OpCode::NextAfter => slots::next_after(table, &schema.key(one(args)?), out)?,
     }
@@ -348,6 +362,7 @@ pub fn slots_of(op: OpCode, args: &[u64], schema: Schema) -> Result<Slots, OpErr
         OpCode::MemberMany => {
             Ok(ascending(list(one(args)?)?.map(|key| schema.key(key).slot()).collect()))
         }
+        OpCode::ScanOrdered | OpCode::ScanOrderedSlot => Ok(ascending(ordered::slots(args)?)),
         OpCode::DeleteAll => Ok(Slots::All),
         OpCode::FirstFrom => Ok(Slots::One(slots::slot(one(args)?)?)),
         OpCode::ScanSlots

@@ -45,19 +45,24 @@ impl Words for Record<'_> {
 }
 
 #[inline]
-fn slow() -> Answer {
+pub(super) fn slow() -> Answer {
     atoms::get().slow.into()
 }
 
 /// The table that the first argument names, if it may be used from here without further ado.
 #[inline]
-fn find(name: Term, guard: &Guard) -> Option<&Table> {
+pub(super) fn find(name: Term, guard: &Guard) -> Option<&Table> {
     registry::find(name, guard).filter(|table| !table.placed_by_callback())
 }
 
 /// Runs `work` with an encoded key.
 #[inline]
-fn with_key(env: Env, table: &Table, key: Term, work: impl FnOnce(Key<'_>) -> Answer) -> Answer {
+pub(super) fn with_key(
+    env: Env,
+    table: &Table,
+    key: Term,
+    work: impl FnOnce(Key<'_>) -> Answer,
+) -> Answer {
     if key.is_immediate() {
         return work(table.schema().key(&[key.0]));
     }
