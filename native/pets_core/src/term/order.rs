@@ -2,8 +2,9 @@
 //!
 //! * `=:=` is equality of words and needs nothing from here.
 //! * [`cmp`] is the order of `<`, in which 1 and 1.0 are equal; [`eq_loose`] is `==`.
-//! * [`cmp_exact`] is a cheap total order that only serves to put things into *an* order: map
-//!   keys in an encoding, cells in a table. It goes by words, and with them by this process.
+//! * [`cmp_exact`] is a cheap total order that only serves to put things into *an* order, as cells
+//!   in a table. It goes by words, and with them by this process.
+//! * [`cmp_keys`] is the order of a map's pairs in an encoding.
 //!
 //! As in the VM: number < atom < reference < fun < port < pid < tuple < map < `[]` < list <
 //! bitstring. Maps compare by size, then by their keys in term order, then by the values in the
@@ -20,8 +21,11 @@ use std::cmp::Ordering;
 use super::walk;
 use super::word::{self, Kind};
 
+mod keys;
 mod leaf;
 mod maps;
+
+pub use keys::{cmp_keys, is_plain_key};
 
 use leaf::leaves;
 use maps::Comparison;

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use super::order;
 use super::word::{self, Kind};
 
 /// What follows a word: payload words first, then terms.
@@ -247,7 +248,7 @@ pub fn validate(words: &[u64]) -> Result<usize, Malformed> {
                 Open::Map { last_key, part_at, in_key, .. } if *in_key => {
                     let key = *part_at..at;
                     if let Some(last) = last_key
-                        && words[last.clone()] >= words[key.clone()]
+                        && order::cmp_keys(&words[last.clone()], &words[key.clone()]).is_ge()
                     {
                         return Err(Malformed::NotCanonical { at: key.start });
                     }

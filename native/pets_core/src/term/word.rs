@@ -16,8 +16,7 @@
 //!
 //! Encodings are canonical, which is what makes `=:=` a comparison of words:
 //! an integer is a small one when it fits 60 bits, a big one has no leading zero word, map pairs
-//! are sorted by [`super::order::cmp_exact`] of their keys, unused bits and bytes of a binary are
-//! zero, and the creator of a fun is not kept.
+//! are sorted by [`super::order::cmp_keys`], unused bits and bytes of a binary are zero, and the creator of a fun is not kept.
 
 /// What a header word introduces. The count is in units of the second column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 use pets_core::term::atoms::{Vm, test_vm};
+use pets_core::term::order;
 use pets_core::term::word::{self, Kind};
 use proptest::prelude::*;
 
@@ -83,7 +84,7 @@ impl Term {
             Term::Map(pairs) => {
                 let mut pairs: Vec<_> =
                     pairs.iter().map(|(key, value)| (key.words(), value.words())).collect();
-                pairs.sort_by(|a, b| a.0.cmp(&b.0));
+                pairs.sort_by(|a, b| order::cmp_keys(&a.0, &b.0));
                 pairs.dedup_by(|a, b| a.0 == b.0);
                 out.push(word::header(Kind::Map, pairs.len() as u64));
                 pairs.into_iter().for_each(|(key, value)| out.extend(key.into_iter().chain(value)));

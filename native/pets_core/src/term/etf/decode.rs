@@ -2,6 +2,7 @@
 
 use super::{VERSION, tag};
 use crate::term::atoms::{self, AtomBudget, InternError, PidParts};
+use crate::term::order;
 use crate::term::walk::append_words;
 use crate::term::word::{self, Kind};
 
@@ -613,20 +614,20 @@ impl Decoder<'_, '_> {
         let pairs = marks.len() / 2;
         let mut sorted = true;
         for pair in 1..pairs {
-            if key(pair - 1) >= key(pair) {
+            if order::cmp_keys(key(pair - 1), key(pair)).is_ge() {
                 sorted = false;
                 break;
             }
         }
         if !sorted {
-            let mut order: Vec<usize> = (0..pairs).collect();
-            order.sort_unstable_by(|a, b| key(*a).cmp(key(*b)));
-            if order.windows(2).any(|two| key(two[0]) == key(two[1])) {
+            let mut places: Vec<usize> = (0..pairs).collect();
+            places.sort_unstable_by(|a, b| order::cmp_keys(key(*a), key(*b)));
+            if places.windows(2).any(|two| key(two[0]) == key(two[1])) {
                 return Err(DecodeError::DuplicateKey);
             }
             let bounds =
                 |pair: usize| (marks[2 * pair], marks.get(2 * pair + 2).copied().unwrap_or(end));
-            let pairs = order.into_iter().map(bounds).collect();
+            let pairs = places.into_iter().map(bounds).collect();
             self.unsorted.push(Unsorted { header_at, end, pairs });
         }
         self.marks.truncate(first_mark);

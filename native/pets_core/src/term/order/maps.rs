@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::{Step, Walk};
+use super::{Step, Walk, cmp_keys};
 use crate::term::{walk, word};
 
 /// A comparison and all that it is waiting for.
@@ -188,7 +188,7 @@ fn unshared<'a>(
             (None, None) => return only,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some(one), Some(other)) => one.cmp(other),
+            (Some(one), Some(other)) => cmp_keys(one, other),
         };
         if side.is_le()
             && let Some(key) = ours.next()
