@@ -3,9 +3,9 @@
 #
 # bench/README.md says how to read it.
 
-Code.require_file("support.exs", __DIR__)
+for file <- ~w(machine stats text), do: Code.require_file("suite/#{file}.ex", __DIR__)
 
-defmodule Bench.Shapes.Loops do
+defmodule Bench.ShapesByTid.Loops do
   # One loop for each operation, compiled for each of the two modules, as in local.exs.
   defmacro __using__(tables) do
     quote do
@@ -26,15 +26,15 @@ defmodule Bench.Shapes.Loops do
   end
 end
 
-defmodule Bench.Shapes.Ets do
-  use Bench.Shapes.Loops, :ets
+defmodule Bench.ShapesByTid.Ets do
+  use Bench.ShapesByTid.Loops, :ets
 end
 
-defmodule Bench.Shapes.Pets do
-  use Bench.Shapes.Loops, PartitionedEts
+defmodule Bench.ShapesByTid.Pets do
+  use Bench.ShapesByTid.Loops, PartitionedEts
 end
 
-defmodule Bench.Shapes.Empty do
+defmodule Bench.ShapesByTid.Empty do
   # What the loops cost without their call.
   def get([object | rest], table) do
     _ = :erlang.element(1, object)
@@ -47,8 +47,8 @@ defmodule Bench.Shapes.Empty do
   def put([], _table), do: :ok
 end
 
-defmodule Bench.Shapes do
-  alias Bench.Shapes.{Empty, Ets, Pets}
+defmodule Bench.ShapesByTid do
+  alias Bench.ShapesByTid.{Empty, Ets, Pets}
 
   @rows 1_000
 
@@ -181,8 +181,8 @@ defmodule Bench.Shapes do
     ratios = for sample <- samples, do: (sample.ets - sample.empty) / (sample.pets - sample.empty)
     [low, middle, high] = for percent <- [25, 50, 75], do: Bench.Stats.percentile(ratios, percent)
 
-    "#{Bench.Stats.decimal(own)} | #{Bench.Stats.decimal(middle, 2)} " <>
-      "(#{Bench.Stats.decimal(low, 2)} to #{Bench.Stats.decimal(high, 2)})"
+    "#{Bench.Text.decimal(own)} | #{Bench.Text.decimal(middle, 2)} " <>
+      "(#{Bench.Text.decimal(low, 2)} to #{Bench.Text.decimal(high, 2)})"
   end
 
   # Nanoseconds for one call, in a process of its own.
@@ -214,4 +214,4 @@ defmodule Bench.Shapes do
   end
 end
 
-Bench.Shapes.main(System.argv())
+Bench.ShapesByTid.main(System.argv())

@@ -12,7 +12,7 @@ defmodule PartitionedEts.Native do
   @on_load :load
 
   # The library answers the same number, so that a stale build fails with a sentence.
-  @abi 4
+  @abi 6
 
   @doc false
   def load do
@@ -115,6 +115,7 @@ defmodule PartitionedEts.Native do
   # For tests: a panic in the library reaches the caller as an error, terms survive the round trip.
   def debug_panic, do: stub()
   def debug_roundtrip(_term), do: stub()
+  def debug_roundtrip(_term, _way), do: stub()
   def debug_compare(_left, _right), do: stub()
 
   defp stub, do: :erlang.nif_error(:not_loaded)

@@ -4,22 +4,43 @@ use pets_core::term::word::{self, Kind};
 use pets_core::term::{etf, walk};
 use rustler::sys;
 
+use crate::build::build;
+use crate::heap;
 use crate::raw::{Env, Term};
 
-/// Tuples up to this size are built over the stack.
-const STACK_ARITY: usize = 16;
-
-/// Words that can be read one by one: a slice, or a record whose words may change while they are read.
+/// Words that can be read one by one: a slice, or a record whose words may change while they are
+/// read.
 pub(crate) trait Words {
-    /// The word at `index`, which must be within the encoding.
+    /// The number of words.
+    fn len(&self) -> usize;
+    /// The word at `index`, which must be within the encoding and behind its first word.
     fn word(&self, index: usize) -> u64;
+    /// The next `count` words from `index` on, in the same case.
+    fn run(&self, index: usize, count: usize) -> impl Iterator<Item = u64>;
+    /// The word at `index`, which may be the first one.
+    fn first(&self, index: usize) -> u64;
     /// The words of the term that starts at `at`, as a slice; only rare kinds ask for it.
     fn to_vec(&self, at: usize) -> Vec<u64>;
 }
 
 impl Words for [u64] {
     #[inline]
+    fn len(&self) -> usize {
+        <[u64]>::len(self)
+    }
+
+    #[inline]
     fn word(&self, index: usize) -> u64 {
+        self[index]
+    }
+
+    #[inline]
+    fn run(&self, index: usize, count: usize) -> impl Iterator<Item = u64> {
+        self[index..index + count].iter().copied()
+    }
+
+    #[inline]
+    fn first(&self, index: usize) -> u64 {
         self[index]
     }
 
@@ -36,6 +57,11 @@ pub(crate) struct Known {
     /// Words of its encoding.
     pub(crate) len: usize,
     pub(crate) term: Term,
+}
+
+impl Known {
+    /// No part: there is nothing at its place.
+    pub(crate) const NOTHING: Known = Known { at: usize::MAX, len: 0, term: Term(word::NIL) };
 }
 
 /// A compound term under construction; its finished parts lie on the value stack from `base` on.
@@ -55,46 +81,40 @@ pub(crate) fn decode<W: Words + ?Sized>(
     at: usize,
     known: Option<Known>,
 ) -> Term {
-    let first = words.word(at);
+    let first = words.first(at);
     if word::is_immediate(first) {
         return Term(first);
     }
-    if let Some((Kind::Tuple, arity)) = word::split_header(first)
-        && let Some(tuple) = flat_tuple(env, words, at + 1, arity as usize, known)
+    if let Some(layout) = heap::layout()
+        && let Some(term) =
+            build(layout, env, words, at, known.as_ref().unwrap_or(&Known::NOTHING), false)
     {
-        return tuple;
+        return term;
     }
-    decode_compound(env, words, at, known)
+    decode_by_interface(env, words, at, known)
 }
 
-/// A small tuple whose elements are immediates, or known.
+/// The list of the one term that [`decode`] makes.
 #[inline]
-fn flat_tuple<W: Words + ?Sized>(
+pub(crate) fn decode_listed<W: Words + ?Sized>(
     env: Env,
     words: &W,
-    mut at: usize,
-    arity: usize,
-    known: Option<Known>,
-) -> Option<Term> {
-    if arity > STACK_ARITY {
-        return None;
+    at: usize,
+    known: &Known,
+) -> Term {
+    if let Some(layout) = heap::layout()
+        && let Some(list) = build(layout, env, words, at, known, true)
+    {
+        return list;
     }
-    let mut elements = [Term(0); STACK_ARITY];
-    for element in &mut elements[..arity] {
-        let word = words.word(at);
-        if word::is_immediate(word) {
-            *element = Term(word);
-            at += 1;
-        } else {
-            let known = known.filter(|known| known.at == at)?;
-            *element = known.term;
-            at += known.len;
-        }
-    }
-    Some(env.tuple(&elements[..arity]))
+    env.cons(decode_by_interface(env, words, at, Some(*known)), Term(word::NIL))
 }
 
-fn decode_compound<W: Words + ?Sized>(
+/// What [`decode`] makes, with a call for each part: where the layout of terms is unknown, or for
+/// terms that are not written by hand.
+#[cold]
+#[inline(never)]
+pub(crate) fn decode_by_interface<W: Words + ?Sized>(
     env: Env,
     words: &W,
     mut at: usize,
@@ -109,7 +129,7 @@ fn decode_compound<W: Words + ?Sized>(
                 at += known.len;
                 Some(known.term)
             }
-            _ => match leaf(env, words, &mut at) {
+            _ => match part(env, words, &mut at) {
                 Ok(value) => Some(value),
                 Err((kind, parts)) => {
                     frames.push(Frame { kind, left: parts, base: values.len() });
@@ -133,8 +153,8 @@ fn decode_compound<W: Words + ?Sized>(
 
 /// The leaf at `at`, which is moved behind it; or kind and number of parts of the compound term
 /// whose header was there.
-fn leaf<W: Words + ?Sized>(env: Env, words: &W, at: &mut usize) -> Result<Term, (Kind, usize)> {
-    let first = words.word(*at);
+fn part<W: Words + ?Sized>(env: Env, words: &W, at: &mut usize) -> Result<Term, (Kind, usize)> {
+    let first = words.first(*at);
     if word::is_immediate(first) {
         *at += 1;
         return Ok(Term(first));
@@ -187,11 +207,24 @@ fn leaf<W: Words + ?Sized>(env: Env, words: &W, at: &mut usize) -> Result<Term, 
     }
 }
 
+/// The leaf at `at`, which is moved behind it, or the empty compound term.
+pub(crate) fn leaf_by_interface<W: Words + ?Sized>(env: Env, words: &W, at: &mut usize) -> Term {
+    part(env, words, at).unwrap_or_else(|(kind, parts)| {
+        assert!(parts == 0, "a {kind:?} with parts is no leaf");
+        compound(env, kind, &[])
+    })
+}
+
 /// Makes the innermost compound term from its finished parts.
 fn close(env: Env, frames: &mut Vec<Frame>, values: &mut Vec<Term>) -> Term {
     let frame = frames.pop().expect("closed only while a frame is open");
-    let parts = &values[frame.base..];
-    let term = match frame.kind {
+    let term = compound(env, frame.kind, &values[frame.base..]);
+    values.truncate(frame.base);
+    term
+}
+
+fn compound(env: Env, kind: Kind, parts: &[Term]) -> Term {
+    match kind {
         Kind::Tuple => env.tuple(parts),
         Kind::List => env.list(parts),
         Kind::ImproperList => {
@@ -200,10 +233,8 @@ fn close(env: Env, frames: &mut Vec<Frame>, values: &mut Vec<Term>) -> Term {
             elements.iter().rev().fold(*tail, |tail, head| env.cons(*head, tail))
         }
         Kind::Map => map(env, parts),
-        _ => unreachable!("leaf() opens only compound kinds"),
-    };
-    values.truncate(frame.base);
-    term
+        _ => unreachable!("part() opens only compound kinds"),
+    }
 }
 
 fn map(env: Env, parts: &[Term]) -> Term {

@@ -1,11 +1,13 @@
 //! Terms of the VM into the flat encoding.
 
-use pets_core::term::word::Kind;
-use pets_core::term::{etf, order, word};
-use rustler::sys::{self, ErlNifTermType};
+use pets_core::term::word::{self, Kind};
+use pets_core::term::{etf, order};
 
+use crate::heap::{self, Layout};
 use crate::raw::{Env, Term};
+use crate::view::{View, map_pairs};
 use crate::vm;
+use crate::waiting::Waiting;
 
 /// Why a term was not encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,32 +16,6 @@ pub(crate) enum Refused {
     TooLarge,
     /// The term cannot be stored at all.
     Unsupported,
-}
-
-/// What is left to encode, innermost last. Lists keep their tail, tuples a part of the caller's heap.
-enum Pending {
-    Elements {
-        elements: *const Term,
-        left: usize,
-    },
-    List {
-        rest: Term,
-        header: usize,
-        count: u64,
-    },
-    /// Keys and values still to come, reversed.
-    Map {
-        rest: Vec<Term>,
-        unsorted: Option<Unsorted>,
-    },
-}
-
-/// A map whose pairs can be brought into order only when their keys are encoded.
-struct Unsorted {
-    /// Where the encoding of the map starts.
-    header: usize,
-    /// Where each key and each value in turn starts.
-    parts: Vec<usize>,
 }
 
 /// Appends the encoding of `term` to `out`, unless more than `limit` words would be in `out`.
@@ -60,198 +36,352 @@ pub(crate) fn encode(
         out.push(term.0);
         return Ok(());
     }
-    encode_compound(env, term, out, limit)
+    let encoder = Encoder { env, layout: heap::layout(), out, limit, collected: Vec::new() };
+    encoder.run(term)
 }
 
-fn encode_compound(env: Env, term: Term, out: &mut Vec<u64>, limit: usize) -> Result<(), Refused> {
-    // Allocates nothing as long as nothing is nested, as in most objects.
-    let mut pending: Vec<Pending> = Vec::new();
-    open(env, term, out, &mut pending)?;
-    while let Some(top) = pending.last_mut() {
-        if out.len() > limit {
-            return Err(Refused::TooLarge);
-        }
-        match top {
-            Pending::Elements { elements, left } => {
-                let (elements, left) = (*elements, *left);
-                pending.pop();
-                tuple_elements(env, elements, left, out, &mut pending)?;
-            }
-            Pending::List { rest, header, count } => {
-                let mut nested = None;
-                let mut closed = false;
-                loop {
-                    let Some((head, tail)) = env.list_cell(*rest) else {
-                        let header = *header;
-                        if rest.0 == word::NIL {
-                            out[header] = word::header(Kind::List, *count);
-                        } else {
-                            out[header] = word::header(Kind::ImproperList, *count);
-                            nested = Some(*rest);
-                        }
-                        closed = true;
-                        break;
-                    };
-                    *count += 1;
-                    *rest = tail;
-                    if !head.is_immediate() {
-                        nested = Some(head);
-                        break;
-                    }
-                    out.push(head.0);
-                    if out.len() > limit {
-                        return Err(Refused::TooLarge);
-                    }
-                }
-                if closed {
-                    pending.pop();
-                }
-                if let Some(term) = nested {
-                    open(env, term, out, &mut pending)?;
-                }
-            }
-            Pending::Map { rest, unsorted } => match rest.pop() {
-                Some(term) => {
-                    if let Some(unsorted) = unsorted {
-                        unsorted.parts.push(out.len());
-                    }
-                    open(env, term, out, &mut pending)?;
-                }
-                None => {
-                    if let Some(unsorted) = unsorted {
-                        sort_pairs(out, unsorted);
-                    }
-                    pending.pop();
-                }
-            },
-        }
-    }
-    if out.len() > limit { Err(Refused::TooLarge) } else { Ok(()) }
-}
-
-/// Writes a leaf, or the beginning of a compound term with the rest left pending.
-fn open(
+/// As [`encode`], with a call for each part, as where the layout of terms is unknown.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_by_interface(
     env: Env,
     term: Term,
     out: &mut Vec<u64>,
-    pending: &mut Vec<Pending>,
+    limit: usize,
 ) -> Result<(), Refused> {
-    if term.is_immediate() {
-        out.push(term.0);
-        return Ok(());
-    }
-    if term.is_list_cell() {
-        pending.push(Pending::List { rest: term, header: out.len(), count: 0 });
-        out.push(0);
-        return Ok(());
-    }
-    // SAFETY: the term belongs to this environment.
-    match unsafe { sys::enif_term_type(env.0, term.to_nif()) } {
-        ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
-            let elements = env.tuple_elements(term).ok_or(Refused::Unsupported)?;
-            out.push(word::header(Kind::Tuple, elements.len() as u64));
-            tuple_elements(env, elements.as_ptr(), elements.len(), out, pending)
+    Encoder { env, layout: None, out, limit, collected: Vec::new() }.run(term)
+}
+
+/// Parts of a term that are still to be encoded. Lists keep their tail, the others a part of the
+/// caller's heap, which nothing moves during the call.
+#[derive(Clone, Copy)]
+enum Parts {
+    Elements {
+        elements: *const Term,
+        left: usize,
+    },
+    List {
+        rest: Term,
+        header: usize,
+        count: usize,
+    },
+    /// Keys and values in turn, a key first; the keys are plain and in order.
+    Pairs {
+        keys: *const Term,
+        values: *const Term,
+        left: usize,
+    },
+    /// The last value of a pair, and the pairs behind it.
+    ValueAndPairs {
+        keys: *const Term,
+        values: *const Term,
+        left: usize,
+    },
+    /// The last one of the maps that were collected.
+    Collected,
+}
+
+impl Parts {
+    const NONE: Self = Parts::Elements { elements: std::ptr::null(), left: 0 };
+
+    #[inline(always)]
+    fn are_none(self) -> bool {
+        match self {
+            Parts::Elements { left, .. } | Parts::Pairs { left, .. } => left == 0,
+            Parts::List { .. } | Parts::ValueAndPairs { .. } | Parts::Collected => false,
         }
-        ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => open_map(env, term, out, pending),
-        kind => leaf(env, term, kind, out),
     }
 }
 
-fn open_map(
-    env: Env,
-    map: Term,
-    out: &mut Vec<u64>,
-    pending: &mut Vec<Pending>,
-) -> Result<(), Refused> {
-    let mut pairs = map_pairs(env, map)?;
-    // One word each, as atoms are: their order is known before they are encoded.
-    let unsorted = if pairs.iter().all(|[key, _]| key.is_immediate()) {
-        if !pairs.is_sorted_by_key(|[key, _]| key.0) {
-            pairs.sort_unstable_by_key(|[key, _]| key.0);
-        }
-        None
-    } else {
-        Some(Unsorted { header: out.len(), parts: Vec::with_capacity(2 * pairs.len()) })
-    };
-    out.push(word::header(Kind::Map, pairs.len() as u64));
-    let rest = pairs.iter().rev().flat_map(|&[key, value]| [value, key]).collect();
-    pending.push(Pending::Map { rest, unsorted });
-    Ok(())
+/// A map whose keys are not all plain, or that is no array.
+struct Collected {
+    /// Keys and values still to come, reversed.
+    rest: Vec<Term>,
+    /// Where its encoding starts.
+    header: usize,
+    /// Where each key and each value in turn starts, if the keys have to be encoded before they can
+    /// be brought into order.
+    parts: Option<Vec<usize>>,
 }
 
-/// Encodes elements of a tuple up to the first one that is nested, and opens that on top of those
-/// behind it.
-fn tuple_elements(
+struct Encoder<'a> {
     env: Env,
-    mut elements: *const Term,
-    mut left: usize,
-    out: &mut Vec<u64>,
-    pending: &mut Vec<Pending>,
-) -> Result<(), Refused> {
-    while left > 0 {
-        // SAFETY: `elements` points to `left` terms of a tuple on the caller's heap, which nothing
-        // moves during the call; behind the last one it is not read.
-        let element = unsafe { *elements };
-        // SAFETY: as above.
-        elements = unsafe { elements.add(1) };
-        left -= 1;
-        if element.is_immediate() {
-            out.push(element.0);
-            continue;
+    layout: Option<&'static Layout>,
+    out: &'a mut Vec<u64>,
+    limit: usize,
+    /// Innermost last.
+    collected: Vec<Collected>,
+}
+
+impl Encoder<'_> {
+    fn run(mut self, term: Term) -> Result<(), Refused> {
+        let mut waiting = Waiting::new();
+        let mut parts = Parts::NONE;
+        let mut part = term;
+        loop {
+            // A part that is no immediate.
+            let inner = self.open(part)?;
+            if let Some(inner) = inner {
+                if !parts.are_none() {
+                    waiting.push(parts);
+                }
+                parts = inner;
+            }
+            // The next one, and the immediates in front of it.
+            part = loop {
+                if let Some(part) = self.advance(&mut parts)? {
+                    break part;
+                }
+                match waiting.pop() {
+                    Some(outer) => parts = outer,
+                    None if self.out.len() > self.limit => return Err(Refused::TooLarge),
+                    None => return Ok(()),
+                }
+            };
         }
-        let mut tuple = None;
-        if !element.is_list_cell() {
-            // SAFETY: the term belongs to this environment.
-            match unsafe { sys::enif_term_type(env.0, element.to_nif()) } {
-                ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => tuple = env.tuple_elements(element),
-                ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => {}
-                kind => {
-                    leaf(env, element, kind, out)?;
-                    continue;
+    }
+
+    /// Makes room for so many words.
+    #[inline(always)]
+    fn reserve(&mut self, words: usize) -> Result<(), Refused> {
+        if words > self.limit.saturating_sub(self.out.len()) {
+            return Err(Refused::TooLarge);
+        }
+        self.out.reserve(words);
+        Ok(())
+    }
+
+    /// Writes a leaf, or the beginning of a compound term, whose parts it returns.
+    #[inline]
+    fn open(&mut self, term: Term) -> Result<Option<Parts>, Refused> {
+        if term.is_list_cell() {
+            let header = self.out.len();
+            self.out.push(0);
+            return Ok(Some(Parts::List { rest: term, header, count: 0 }));
+        }
+        match View::of(self.env, self.layout, term) {
+            View::Tuple(elements) => {
+                self.out.push(word::header(Kind::Tuple, elements.len() as u64));
+                let (elements, left) = (elements.as_ptr(), elements.len());
+                return Ok(Some(Parts::Elements { elements, left }));
+            }
+            View::FlatMap { keys, values } => {
+                if self.are_plain(keys) {
+                    self.out.push(word::header(Kind::Map, keys.len() as u64));
+                    let (keys, values, left) = (keys.as_ptr(), values.as_ptr(), keys.len());
+                    return Ok(Some(Parts::Pairs { keys, values, left }));
+                }
+                let pairs = keys.iter().zip(values).map(|(&key, &value)| [key, value]);
+                return Ok(Some(self.collect(pairs.collect())));
+            }
+            View::Map => {
+                let pairs = map_pairs(self.env, term).ok_or(Refused::Unsupported)?;
+                return Ok(Some(self.collect(pairs)));
+            }
+            View::Binary(bytes) => {
+                self.reserve(1 + word::words_for_bytes(bytes.len()))?;
+                self.out.push(word::header(Kind::Binary, bytes.len() as u64));
+                append_words(bytes, self.out);
+            }
+            View::Float(bits) => self.out.extend([word::header(Kind::Float, 1), bits]),
+            View::Big { kind, digit } => self.out.extend([word::header(kind, 1), digit]),
+            View::Integer(value) => word::push_integer(self.out, i128::from(value)),
+            View::Other => serialised(self.env, term, self.out)?,
+        }
+        Ok(None)
+    }
+
+    /// Whether these keys of a small map are in the order of an encoding as they are.
+    #[inline(always)]
+    fn are_plain(&self, keys: &[Term]) -> bool {
+        let immediate = |key: &Term| word::is_atom(key.0) || word::is_small(key.0);
+        keys.iter().all(|key| {
+            immediate(key)
+                || key.0 & 3 == heap::BOXED
+                    && matches!(View::of(self.env, self.layout, *key), View::Binary(_))
+        })
+    }
+
+    #[cold]
+    fn collect(&mut self, mut pairs: Vec<[Term; 2]>) -> Parts {
+        let header = self.out.len();
+        self.out.push(word::header(Kind::Map, pairs.len() as u64));
+        // One word each: their order is known before they are encoded.
+        let parts = if pairs.iter().all(|[key, _]| key.is_immediate()) {
+            pairs.sort_unstable_by(|[a, _], [b, _]| order::cmp_keys(&[a.0], &[b.0]));
+            None
+        } else {
+            Some(Vec::with_capacity(2 * pairs.len()))
+        };
+        let rest = pairs.iter().rev().flat_map(|&[key, value]| [value, key]).collect();
+        self.collected.push(Collected { rest, header, parts });
+        Parts::Collected
+    }
+
+    /// Encodes immediates up to the first part that is none, and returns that.
+    #[inline(always)]
+    fn advance(&mut self, parts: &mut Parts) -> Result<Option<Term>, Refused> {
+        if let Parts::ValueAndPairs { keys, values, left } = *parts {
+            // SAFETY: there is the value of the last key, and `left` more.
+            let (value, values) = unsafe { (*values, values.add(1)) };
+            *parts = Parts::Pairs { keys, values, left };
+            if !value.is_immediate() {
+                return Ok(Some(value));
+            }
+            self.out.push(value.0);
+        }
+        match *parts {
+            Parts::Elements { elements, left } => {
+                self.reserve(left)?;
+                for index in 0..left {
+                    // SAFETY: there are `left` terms.
+                    let element = unsafe { *elements.add(index) };
+                    if !element.is_immediate() {
+                        // SAFETY: as above; behind the last one it is not read.
+                        let elements = unsafe { elements.add(index + 1) };
+                        *parts = Parts::Elements { elements, left: left - index - 1 };
+                        return Ok(Some(element));
+                    }
+                    // SAFETY: there is room for `left` words.
+                    unsafe { push_reserved(self.out, element.0) };
+                }
+                *parts = Parts::NONE;
+                Ok(None)
+            }
+            Parts::List { rest, header, count } => self.advance_list(parts, rest, header, count),
+            Parts::Pairs { keys, values, left } => {
+                self.reserve(2 * left)?;
+                for index in 0..left {
+                    // SAFETY: there are `left` keys and `left` values.
+                    let (key, value) = unsafe { (*keys.add(index), *values.add(index)) };
+                    // SAFETY: as above; behind the last ones they are not read.
+                    let (keys, values) = unsafe { (keys.add(index + 1), values.add(index)) };
+                    let left = left - index - 1;
+                    if !key.is_immediate() {
+                        *parts = Parts::ValueAndPairs { keys, values, left };
+                        return Ok(Some(key));
+                    }
+                    // SAFETY: there is room for a word for each key and each value.
+                    unsafe { push_reserved(self.out, key.0) };
+                    if !value.is_immediate() {
+                        // SAFETY: as above.
+                        *parts = Parts::Pairs { keys, values: unsafe { values.add(1) }, left };
+                        return Ok(Some(value));
+                    }
+                    // SAFETY: as above.
+                    unsafe { push_reserved(self.out, value.0) };
+                }
+                *parts = Parts::NONE;
+                Ok(None)
+            }
+            Parts::ValueAndPairs { .. } => unreachable!("its value was taken above"),
+            Parts::Collected => self.advance_collected(parts),
+        }
+    }
+
+    #[inline]
+    fn advance_list(
+        &mut self,
+        parts: &mut Parts,
+        mut rest: Term,
+        header: usize,
+        mut count: usize,
+    ) -> Result<Option<Term>, Refused> {
+        /// Heads for which room is made at a time.
+        const ROOM: usize = 32;
+        while rest.is_list_cell() {
+            self.reserve(1)?;
+            self.out.reserve(ROOM);
+            for _ in 0..ROOM {
+                let (head, tail) = match self.layout {
+                    // SAFETY: a cell has two words, head and tail.
+                    Some(_) => unsafe { heap::object(rest).cast::<(Term, Term)>().read() },
+                    None => self.env.list_cell(rest).ok_or(Refused::Unsupported)?,
+                };
+                count += 1;
+                rest = tail;
+                if !head.is_immediate() {
+                    *parts = Parts::List { rest, header, count };
+                    if rest.0 == word::NIL {
+                        // Nothing waits for what is nested at the end.
+                        self.out[header] = word::header(Kind::List, count as u64);
+                        *parts = Parts::NONE;
+                    }
+                    return Ok(Some(head));
+                }
+                // SAFETY: there is room for as many words as the loop has turns.
+                unsafe { push_reserved(self.out, head.0) };
+                if !rest.is_list_cell() {
+                    break;
                 }
             }
         }
-        if left > 0 {
-            pending.push(Pending::Elements { elements, left });
+        *parts = Parts::NONE;
+        let improper = rest.0 != word::NIL;
+        let kind = if improper { Kind::ImproperList } else { Kind::List };
+        self.out[header] = word::header(kind, count as u64);
+        if improper && rest.is_immediate() {
+            self.out.push(rest.0);
         }
-        let Some(tuple) = tuple else { return open(env, element, out, pending) };
-        // A tuple in a tuple waits for the loop of `encode_compound`: depth costs no stack.
-        out.push(word::header(Kind::Tuple, tuple.len() as u64));
-        pending.push(Pending::Elements { elements: tuple.as_ptr(), left: tuple.len() });
-        return Ok(());
+        Ok((improper && !rest.is_immediate()).then_some(rest))
     }
-    Ok(())
+
+    fn advance_collected(&mut self, parts: &mut Parts) -> Result<Option<Term>, Refused> {
+        loop {
+            let map = self.collected.last_mut().expect("collected when its parts were begun");
+            let Some(part) = map.rest.pop() else { break };
+            if let Some(starts) = &mut map.parts {
+                starts.push(self.out.len());
+            }
+            if !part.is_immediate() {
+                return Ok(Some(part));
+            }
+            self.reserve(1)?;
+            self.out.push(part.0);
+        }
+        *parts = Parts::NONE;
+        let map = self.collected.pop().expect("as above");
+        if let Some(starts) = map.parts {
+            sort_pairs(self.out, map.header, &starts);
+        }
+        Ok(None)
+    }
 }
 
-/// Writes a term that holds no other, but for funs, which the VM takes apart.
-fn leaf(env: Env, term: Term, kind: ErlNifTermType, out: &mut Vec<u64>) -> Result<(), Refused> {
-    match kind {
-        ErlNifTermType::ERL_NIF_TERM_TYPE_BITSTRING => match env.binary_bytes(term) {
-            Some(bytes) => {
-                out.push(word::header(Kind::Binary, bytes.len() as u64));
-                push_bytes(out, bytes);
-                Ok(())
-            }
-            None => serialised(env, term, out),
-        },
-        ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT => {
-            let mut value = 0.0;
-            // SAFETY: the out-parameter is valid.
-            if unsafe { sys::enif_get_double(env.0, term.to_nif(), &raw mut value) } == 0 {
-                return Err(Refused::Unsupported);
-            }
-            out.push(word::header(Kind::Float, 1));
-            out.push(value.to_bits());
-            Ok(())
-        }
-        ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER => match env.integer_value(term) {
-            Some(value) => {
-                word::push_integer(out, i128::from(value));
-                Ok(())
-            }
-            None => serialised(env, term, out),
-        },
-        _ => serialised(env, term, out),
+/// Appends a word to a vector that has room for it.
+///
+/// # Safety
+/// It has.
+#[inline(always)]
+unsafe fn push_reserved(out: &mut Vec<u64>, word: u64) {
+    let length = out.len();
+    debug_assert!(length < out.capacity(), "room was made");
+    // SAFETY: by the caller.
+    unsafe {
+        out.as_mut_ptr().add(length).write(word);
+        out.set_len(length + 1);
+    }
+}
+
+/// Appends bytes as the payload of a binary. There must be room for it.
+#[inline]
+fn append_words(bytes: &[u8], out: &mut Vec<u64>) {
+    let (start, words) = (out.len(), word::words_for_bytes(bytes.len()));
+    if words == 0 {
+        return;
+    }
+    let room = &mut out.spare_capacity_mut()[..words];
+    room[words - 1].write(0);
+    // SAFETY: so many words have room for so many bytes; all of them are written, the last one also
+    // where no byte comes to lie in it.
+    unsafe {
+        let bytes_room = room.as_mut_ptr().cast::<u8>();
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), bytes_room, bytes.len());
+        out.set_len(start + words);
+    }
+    if cfg!(target_endian = "big") {
+        out[start..].iter_mut().for_each(|word| *word = u64::from_le(*word));
     }
 }
 
@@ -267,65 +397,27 @@ fn serialised(env: Env, term: Term, out: &mut Vec<u64>) -> Result<(), Refused> {
     }
 }
 
-/// Keys and values of a map.
-fn map_pairs(env: Env, map: Term) -> Result<Vec<[Term; 2]>, Refused> {
-    let mut size = 0;
-    let mut iterator = std::mem::MaybeUninit::<sys::ErlNifMapIterator>::uninit();
-    // SAFETY: the term is a map; the iterator is initialised by `create` and destroyed below.
-    unsafe {
-        if sys::enif_get_map_size(env.0, map.to_nif(), &raw mut size) == 0
-            || sys::enif_map_iterator_create(
-                env.0,
-                map.to_nif(),
-                iterator.as_mut_ptr(),
-                sys::ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD,
-            ) == 0
-        {
-            return Err(Refused::Unsupported);
-        }
-        let iterator = iterator.as_mut_ptr();
-        let mut pairs = Vec::with_capacity(size);
-        let mut key = Term(0).to_nif();
-        let mut value = Term(0).to_nif();
-        while sys::enif_map_iterator_get_pair(env.0, iterator, &raw mut key, &raw mut value) != 0 {
-            pairs.push([Term::from_nif(key), Term::from_nif(value)]);
-            sys::enif_map_iterator_next(env.0, iterator);
-        }
-        sys::enif_map_iterator_destroy(env.0, iterator);
-        Ok(pairs)
-    }
-}
-
-/// Brings the pairs of a map, the last term in `out`, into canonical order.
-fn sort_pairs(out: &mut Vec<u64>, unsorted: &Unsorted) {
-    let ends = unsorted.parts.iter().skip(2).step_by(2).copied().chain([out.len()]);
-    let (starts, _) = unsorted.parts.as_chunks::<2>();
+/// Brings the pairs of a map, the last term in `out`, into canonical order. Each key and each value in
+/// turn starts at one of `starts`.
+fn sort_pairs(out: &mut Vec<u64>, header: usize, starts: &[usize]) {
+    let ends = starts.iter().skip(2).step_by(2).copied().chain([out.len()]);
+    let (starts, _) = starts.as_chunks::<2>();
     let mut pairs: Vec<_> =
         starts.iter().zip(ends).map(|(&[key, value], end)| (key, value, end)).collect();
     let in_order = |(a, a_end, _): &(usize, usize, usize),
                     (b, b_end, _): &(usize, usize, usize)| {
-        order::cmp_exact(&out[*a..*a_end], &out[*b..*b_end])
+        order::cmp_keys(&out[*a..*a_end], &out[*b..*b_end])
     };
     // The VM keeps small maps in its own order of keys, which is nearly ours.
     if pairs.is_sorted_by(|a, b| in_order(a, b).is_le()) {
         return;
     }
     pairs.sort_unstable_by(in_order);
-    let start = unsorted.header + 1;
+    let start = header + 1;
     let mut sorted = Vec::with_capacity(out.len() - start);
     for (key, _, end) in pairs {
         sorted.extend_from_slice(&out[key..end]);
     }
     out.truncate(start);
     out.extend_from_slice(&sorted);
-}
-
-fn push_bytes(out: &mut Vec<u64>, bytes: &[u8]) {
-    let (chunks, rest) = bytes.as_chunks::<8>();
-    out.extend(chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)));
-    if !rest.is_empty() {
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        out.push(u64::from_le_bytes(last));
-    }
 }

@@ -3,23 +3,29 @@
 //!
 //! * [`raw`]: the NIF interface as far as it is used, and entry points
 //! * [`encode`], [`decode`]: terms of the VM to and from the core's encoding
+//! * [`heap`], [`build`]: where terms are read and written on the heap itself
 //! * [`vm`]: what the core has to ask the VM
 //! * [`registry`]: tables by name
 //! * [`caller`], [`sink`]: messages to processes
 //! * [`ops`]: the native functions
 
 mod atoms;
+mod build;
 mod caller;
 mod courier;
 mod decode;
 mod encode;
+mod heap;
 mod ops;
 mod raw;
 mod registry;
 mod scratch;
 mod sink;
+mod stored;
 mod table;
+mod view;
 mod vm;
+mod waiting;
 
 use std::sync::{Arc, OnceLock};
 
@@ -30,7 +36,7 @@ use crate::sink::Sink;
 use crate::table::Table;
 
 /// What `PartitionedEts.Native` passes to `load`; changes whenever the functions do.
-const ABI: i64 = 4;
+const ABI: i64 = 6;
 
 static HOSTING: OnceLock<Arc<Hosting<Sink>>> = OnceLock::new();
 
@@ -50,6 +56,7 @@ fn load(env: rustler::Env, info: rustler::Term) -> bool {
         eprintln!("partitioned_ets: this VM lays out {what} in a way that is not supported");
         return false;
     }
+    heap::load(env);
     HOSTING.get_or_init(|| Hosting::new(Sink::new(), vm::node_name()));
     true
 }

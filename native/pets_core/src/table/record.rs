@@ -119,6 +119,14 @@ impl<'g> Record<'g> {
         ((self.first() & ARITY_BITS) >> 8) as usize
     }
 
+    /// The words as they are kept, to be loaded one by one with Relaxed; all but the first are words
+    /// of the encoded object.
+    #[inline]
+    pub fn cells(self) -> &'g [AtomicU64] {
+        // SAFETY: a block has `len` words, which stay allocated for `'g`.
+        unsafe { std::slice::from_raw_parts(self.block.cast::<AtomicU64>().as_ptr(), self.len()) }
+    }
+
     /// The word with this index.
     ///
     /// # Panics

@@ -5,13 +5,17 @@ use std::cmp::Ordering;
 use pets_core::term::order;
 
 use crate::atoms;
-use crate::decode::decode;
+use crate::build::build_counted;
+use crate::decode::{Known, decode, decode_by_interface};
+use crate::encode::encode_by_interface;
+use crate::heap;
 use crate::raw::{Answer, Env, Term, nifs};
 use crate::scratch::encode_argument;
 
 nifs! {
     debug_panic/0 => panics;
     debug_roundtrip/1 => roundtrip;
+    debug_roundtrip/2 as dirty => roundtrip_by;
     debug_compare/2 => compare;
 }
 
@@ -27,6 +31,22 @@ fn roundtrip(env: Env, args: &[Term]) -> Answer {
         Ok(()) => decode(env, words.as_slice(), 0, None).into(),
         Err(answer) => answer,
     }
+}
+
+/// The same, encoded through the interface and decoded by one of two ways: 0 straight onto the heap, the
+/// words counted first, where the term can be written there; 1 through the interface.
+fn roundtrip_by(env: Env, args: &[Term]) -> Answer {
+    let mut words = Vec::new();
+    if encode_by_interface(env, args[0], &mut words, usize::MAX).is_err() {
+        return env.bad_argument().into();
+    }
+    let words = words.as_slice();
+    let counted = match (env.integer_value(args[1]), heap::layout()) {
+        (Some(0), Some(layout)) => build_counted(layout, env, words, 0, &Known::NOTHING, false),
+        (Some(0 | 1), _) => None,
+        _ => return env.bad_argument().into(),
+    };
+    counted.unwrap_or_else(|| decode_by_interface(env, words, 0, None)).into()
 }
 
 /// `{order, ==, =:=}` of two terms over their encodings; the order is -1, 0 or 1.

@@ -10,10 +10,11 @@ use pets_core::term::word::{self, Kind};
 
 use crate::Table;
 use crate::atoms;
-use crate::decode::{Known, Words, decode};
+use crate::decode::{Known, decode, decode_listed};
 use crate::raw::{Answer, Env, Term, nifs};
 use crate::registry;
 use crate::scratch::{WORDS_PER_CALL, encode_argument, with_buffer};
+use crate::stored::Stored;
 
 nifs! {
     table_lookup/2 => lookup;
@@ -29,19 +30,6 @@ nifs! {
     table_update_counter/4 => update_counter;
     table_update_element/3 => update_element;
     table_update_element/4 => update_element;
-}
-
-impl Words for Record<'_> {
-    #[inline]
-    fn word(&self, index: usize) -> u64 {
-        Record::word(*self, index)
-    }
-
-    fn to_vec(&self, at: usize) -> Vec<u64> {
-        let mut words = Vec::new();
-        self.copy_range_to(at..self.skip(at), &mut words);
-        words
-    }
 }
 
 #[inline]
@@ -85,8 +73,9 @@ fn lookup(env: Env, args: &[Term]) -> Answer {
         Ok(Some(entry)) if entry.has_several() => objects(env, table, entry, &key, args[1]),
         Ok(Some(entry)) if too_large_here(entry.first().len()) => Answer::Dirty,
         Ok(Some(entry)) => {
-            let object = object(env, table, entry.first(), &key, args[1]);
-            env.cons(object, Term(word::NIL)).into()
+            let record = entry.first();
+            let known = known_key(table, record, &key, args[1]);
+            decode_listed(env, &Stored::new(record), 0, &known).into()
         }
         Ok(None) => Term(word::NIL).into(),
         Err(_) => slow(),
@@ -104,42 +93,22 @@ fn objects(env: Env, table: &Table, entry: Entry<'_>, key: &Key<'_>, term: Term)
     if too_large_here(total_words(records.clone())) {
         return Answer::Dirty;
     }
-    let objects = records.map(|record| object(env, table, record, key, term));
+    let objects = records.map(|record| {
+        let known = known_key(table, record, key, term);
+        decode(env, &Stored::new(record), 0, Some(known))
+    });
     env.list(&objects.collect::<Vec<_>>()).into()
 }
 
-/// The tuple of a record with this key, which the caller has as a term.
+/// The key within a record, which the caller has as a term.
 #[inline]
-fn object(env: Env, table: &Table, record: Record<'_>, key: &Key<'_>, term: Term) -> Term {
-    if let Some(object) = flat_object(env, record) {
-        return object;
+fn known_key(table: &Table, record: Record<'_>, key: &Key<'_>, term: Term) -> Known {
+    // A key that only compares equal is another term; an immediate is as quick to copy.
+    if table.schema().compares_keys() || term.is_immediate() {
+        return Known::NOTHING;
     }
-    // A key that only compares equal is another term.
-    let known = (!table.schema().compares_keys()).then(|| {
-        let at = record.key_offset(table.schema().keypos());
-        Known { at, len: key.words.len(), term }
-    });
-    decode(env, &record, 0, known)
-}
-
-/// The tuple of a record whose elements are all immediates.
-#[inline]
-fn flat_object(env: Env, record: Record<'_>) -> Option<Term> {
-    const ARITY: usize = 8;
-    let words = record.words();
-    let arity = words.len() - 1;
-    if arity > ARITY || arity != record.arity() {
-        return None;
-    }
-    let mut elements = [Term(0); ARITY];
-    for (element, word) in elements.iter_mut().zip(words.skip(1)) {
-        // `{}`, `<<>>` and `%{}` are one word, too.
-        if !word::is_immediate(word) {
-            return None;
-        }
-        *element = Term(word);
-    }
-    Some(env.tuple(&elements[..arity]))
+    let at = record.key_offset(table.schema().keypos());
+    Known { at, len: key.words.len(), term }
 }
 
 fn lookup_element(env: Env, args: &[Term]) -> Answer {
@@ -158,7 +127,7 @@ fn lookup_element(env: Env, args: &[Term]) -> Answer {
             let record = entry.first();
             match usize::try_from(position).ok().and_then(|position| record.element(position)) {
                 Some(range) if too_large_here(range.len()) => Answer::Dirty,
-                Some(range) => decode(env, &record, range.start, None).into(),
+                Some(range) => decode(env, &Stored::new(record), range.start, None).into(),
                 None => slow(),
             }
         }

@@ -11,6 +11,7 @@ use crate::atoms;
 use crate::decode::decode;
 use crate::ops::key::{find, slow, with_key};
 use crate::raw::{Answer, Env, Term, nifs};
+use crate::stored::Stored;
 
 nifs! {
     table_first/1 => first;
@@ -65,7 +66,8 @@ fn follow(env: Env, args: &[Term], direction: Direction) -> Answer {
 fn key_term(env: Env, table: &Table, record: Option<Record<'_>>) -> Answer {
     match record {
         Some(record) => {
-            decode(env, &record, record.key_offset(table.schema().keypos()), None).into()
+            decode(env, &Stored::new(record), record.key_offset(table.schema().keypos()), None)
+                .into()
         }
         None => atoms::get().end_of_table.into(),
     }
@@ -79,7 +81,7 @@ fn scan(env: Env, args: &[Term]) -> Answer {
     let Some(from) = env.unsigned_value(args[1]) else { return env.bad_argument().into() };
     let mut objects = Vec::new();
     let end = table.core().scan_all(Cursor::from_bits(from), CHUNK_WORDS, &guard, |record| {
-        objects.push(decode(env, &record, 0, None));
+        objects.push(decode(env, &Stored::new(record), 0, None));
     });
     let next = match end {
         Some(ScanEnd::Done) => atoms::get().nil,
@@ -117,7 +119,8 @@ fn ordered_chunk(
     let Some(chunk) = table.core().scan_all_ordered(direction, after, CHUNK_WORDS, guard) else {
         return slow();
     };
-    let objects: Vec<_> = chunk.records.iter().map(|record| decode(env, record, 0, None)).collect();
+    let objects: Vec<_> =
+        chunk.records.iter().map(|record| decode(env, &Stored::new(*record), 0, None)).collect();
     let after = match chunk.position {
         Some(key) => env.list(&[decode(env, key.as_slice(), 0, None)]),
         None => Term(word::NIL),
