@@ -435,6 +435,25 @@ defmodule PartitionedEts do
   end
 
   @doc """
+  Looks several keys up in one call: the list of what `lookup/2` returns for each, in the order of
+  the keys.
+
+  One message goes to each node that has some of them. The keys are looked up one after the other.
+
+      iex> {:ok, _} = PartitionedEts.start_link(name: :lkm, table_opts: [:named_table, :public])
+      iex> PartitionedEts.insert(:lkm, [{:a, 1}, {:b, 2}])
+      iex> PartitionedEts.lookup_many(:lkm, [:b, :c, :a])
+      [[b: 2], [], [a: 1]]
+  """
+  @spec lookup_many(table(), [key()]) :: [[object()]]
+  def lookup_many(table, keys) do
+    case Native.table_lookup_many(table, keys) do
+      found when is_list(found) -> found
+      _slow -> Bulk.lookup_many(table, keys)
+    end
+  end
+
+  @doc """
   Returns one element of the object with the given key; raises `ArgumentError` when it is missing.
 
       iex> {:ok, _} = PartitionedEts.start_link(name: :elem, table_opts: [:named_table, :public])

@@ -1,9 +1,9 @@
 defmodule PartitionedEts.Bulk do
-  # Inserts that this node could not do on the spot: an object for another node, or a list whose
-  # objects are on several nodes. One message carries all objects of a node.
+  # Inserts and lookups that this node could not do on the spot: an object for another node, or a list
+  # whose objects are on several nodes. One message carries all objects, or keys, of a node.
   @moduledoc false
 
-  alias PartitionedEts.{Call, Native, Placed}
+  alias PartitionedEts.{Call, Failure, Native, Placed}
 
   @spec insert(atom(), tuple() | [tuple()]) :: true
   def insert(table, object) when not is_list(object) do
@@ -27,6 +27,51 @@ defmodule PartitionedEts.Bulk do
       [] -> true
       [objects] -> insert_new_group(table, objects, stack)
       groups -> insert_new_groups(table, groups, stack)
+    end
+  end
+
+  @spec lookup_many(atom(), [term()]) :: [[tuple()]]
+  def lookup_many(table, keys) do
+    stack = {:lookup_many, [table, keys]}
+    is_atom(table) || Failure.badarg(:lookup_many, [table, keys], :type)
+    Native.table_config(table) || Failure.badarg(:lookup_many, [table, keys], :id)
+
+    (is_list(keys) and not List.improper?(keys)) ||
+      Failure.badarg(:lookup_many, [table, keys], :none)
+
+    numbered = Enum.with_index(keys)
+
+    numbered
+    |> look_up(table, stack)
+    |> List.keysort(1)
+    |> Enum.map(&elem(&1, 0))
+  end
+
+  # `[{objects, number}]` for `[{key, number}]`, in no order.
+  defp look_up(numbered, table, stack) do
+    for {target, numbered} <- key_groups(table, numbered), reduce: [] do
+      found ->
+        {keys, numbers} = Enum.unzip(numbered)
+
+        case outcome(table, target, :lookup_many, {keys}) do
+          {:ok, objects} -> Enum.zip(objects, numbers) ++ found
+          {:error, :moved, _} -> look_up(numbered, table, stack) ++ found
+          failure -> Call.raise_failure(failure, table, stack)
+        end
+    end
+  end
+
+  defp key_groups(table, numbered) do
+    case Placed.view(table) do
+      nil ->
+        numbered
+        |> Enum.group_by(fn {key, _} -> Native.slot_owner(table, Native.key_slot(table, key)) end)
+        |> Enum.map(fn {_owner, numbered} -> {nil, numbered} end)
+
+      view ->
+        numbered
+        |> Enum.group_by(fn {key, _} -> Placed.choose!(table, view, key) end)
+        |> Enum.map(fn {node, numbered} -> {{view, node}, numbered} end)
     end
   end
 

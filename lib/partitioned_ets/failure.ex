@@ -21,6 +21,9 @@ defmodule PartitionedEts.Failure do
       {:id, fold, [_function, _acc, table]} when fold in [:foldl, :foldr] ->
         %{3 => explain(:id, [table])[1]}
 
+      {:none, :lookup_many, [_table, _keys]} ->
+        %{2 => "not a list of keys"}
+
       {cause, _function, arguments} ->
         explain(cause, arguments)
     end

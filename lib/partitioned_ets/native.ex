@@ -12,7 +12,7 @@ defmodule PartitionedEts.Native do
   @on_load :load
 
   # The library answers the same number, so that a stale build fails with a sentence.
-  @abi 6
+  @abi 7
 
   @doc false
   def load do
@@ -31,6 +31,7 @@ defmodule PartitionedEts.Native do
 
   # Operations on one key, on the caller's node.
   def table_lookup(_table, _key), do: stub()
+  def table_lookup_many(_table, _keys), do: stub()
   def table_lookup_element(_table, _key, _position), do: stub()
   def table_lookup_element(_table, _key, _position, _default), do: stub()
   def table_member(_table, _key), do: stub()

@@ -52,6 +52,8 @@ defmodule PartitionedEts.EtsParityTest do
         end
 
         [contents, keys] = [PartitionedEts.tab2list(table), keys_of(table)]
+        found = for key <- keys, do: :ets.lookup(oracle, key)
+        assert PartitionedEts.lookup_many(table, keys) === found, repeat
         compare_order(PartitionedEts.info(table, :type), table, oracle, keys, repeat)
 
         for {actual, expected} <- [

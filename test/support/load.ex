@@ -177,6 +177,8 @@ defmodule PartitionedEts.Test.Load do
     ^keys = for {key, :stays} <- PartitionedEts.tab2list(table), do: key
     collect = fn {key, stays}, acc -> if stays == :stays, do: [key | acc], else: acc end
     ^keys = PartitionedEts.foldr(collect, [], table)
+    stays = for key <- keys, do: [{key, :stays}]
+    ^stays = PartitionedEts.lookup_many(table, keys)
     walk_from(table, Enum.random(keys), keys)
 
     receive do

@@ -36,7 +36,7 @@ use crate::sink::Sink;
 use crate::table::Table;
 
 /// What `PartitionedEts.Native` passes to `load`; changes whenever the functions do.
-const ABI: i64 = 6;
+const ABI: i64 = 7;
 
 static HOSTING: OnceLock<Arc<Hosting<Sink>>> = OnceLock::new();
 

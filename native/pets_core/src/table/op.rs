@@ -13,7 +13,7 @@ mod slots;
 
 use std::sync::OnceLock;
 
-use super::{NotAnObject, Object, Schema, Table, Unserved};
+use super::{Entry, NotAnObject, Object, Schema, Table, Unserved};
 use crate::placement::Slot;
 use crate::term::atoms;
 use crate::term::walk::{self, Elements};
@@ -38,6 +38,7 @@ use crate::term::word::{self, Kind};
 /// | `UpdateElement` | `{Key, Ops}`, `{Key, Ops, Default}` | boolean |
 /// | `DeleteAll` | `{}` | `true` |
 /// | `MemberMany` | `{[Key]}` | list of booleans |
+/// | `LookupMany` | `{[Key]}` | list of what `Lookup` answers for each |
 /// | `ScanSlots` | `{[Slot], From}` | `{Objects, Visited, From, [{Slot, From}]}` |
 /// | `ScanSlot` | `{[Slot], From}` | the same, for one slot |
 /// | `DeleteSlots` | `{[Slot], 0}` | `[{Slot, 0}]` |
@@ -79,6 +80,7 @@ pub enum OpCode {
     NextAfter = 22,
     ScanOrdered = 23,
     ScanOrderedSlot = 24,
+    LookupMany = 25,
 }
 
 /// A number that stands for no operation, or for no cause.
@@ -115,6 +117,7 @@ impl TryFrom<u8> for OpCode {
             22 => OpCode::NextAfter,
             23 => OpCode::ScanOrdered,
             24 => OpCode::ScanOrderedSlot,
+            25 => OpCode::LookupMany,
             _ => return Err(UnknownNumber(number)),
         })
     }
@@ -148,20 +151,28 @@ impl OpCode {
             "next_after" => OpCode::NextAfter,
             "scan_ordered" => OpCode::ScanOrdered,
             "scan_ordered_slot" => OpCode::ScanOrderedSlot,
+            "lookup_many" => OpCode::LookupMany,
             _ => return None,
         })
     }
 
     /// Whether the operation may concern several slots, all of which one node has to serve.
     pub const fn takes_many(self) -> bool {
-        matches!(self, OpCode::InsertMany | OpCode::InsertNewMany | OpCode::MemberMany)
+        matches!(
+            self,
+            OpCode::InsertMany | OpCode::InsertNewMany | OpCode::MemberMany | OpCode::LookupMany
+        )
     }
 
     /// Whether the operation may change a table.
     pub const fn writes(self) -> bool {
         !matches!(
             self,
-            OpCode::Lookup | OpCode::LookupElement | OpCode::Member | OpCode::MemberMany
+            OpCode::Lookup
+                | OpCode::LookupElement
+                | OpCode::LookupMany
+                | OpCode::Member
+                | OpCode::MemberMany
         )
     }
 }
@@ -246,15 +257,21 @@ pub fn execute(table: &Table, op: OpCode, args: &[u64], out: &mut Vec<u64>) -> R
     let schema = table.schema();
     match op {
         OpCode::Lookup => {
-            let key = schema.key(one(args)?);
             let guard = crate::epoch::pin();
-            match table.get(&key, &guard)? {
-                Some(entry) => {
-                    let records = entry.records();
-                    push_list(out, records.len());
-                    records.for_each(|record| record.copy_to(out));
+            push_objects(out, table.get(&schema.key(one(args)?), &guard)?);
+        }
+        OpCode::LookupMany => {
+            let guard = crate::epoch::pin();
+            let (start, keys) = (out.len(), list(one(args)?)?);
+            push_list(out, keys.clone().count());
+            for key in keys {
+                match table.get(&schema.key(key), &guard) {
+                    Ok(entry) => push_objects(out, entry),
+                    Err(unserved) => {
+                        out.truncate(start);
+                        return Err(unserved.into());
+                    }
                 }
-                None => out.push(word::NIL),
             }
         }
         OpCode::LookupElement => element::lookup(table, args, out)?,
@@ -359,7 +376,7 @@ pub fn slots_of(op: OpCode, args: &[u64], schema: Schema) -> Result<Slots, OpErr
         OpCode::InsertMany | OpCode::InsertNewMany => {
             Ok(ascending(objects(one(args)?, schema)?.iter().map(Object::slot).collect()))
         }
-        OpCode::MemberMany => {
+        OpCode::MemberMany | OpCode::LookupMany => {
             Ok(ascending(list(one(args)?)?.map(|key| schema.key(key).slot()).collect()))
         }
         OpCode::ScanOrdered | OpCode::ScanOrderedSlot => Ok(ascending(ordered::slots(args)?)),
@@ -455,6 +472,14 @@ fn push_list(out: &mut Vec<u64>, count: usize) {
         0 => word::NIL,
         count => word::header(Kind::List, count as u64),
     });
+}
+
+/// The list of what a key has.
+fn push_objects(out: &mut Vec<u64>, entry: Option<Entry<'_>>) {
+    let Some(entry) = entry else { return out.push(word::NIL) };
+    let records = entry.records();
+    push_list(out, records.len());
+    records.for_each(|record| record.copy_to(out));
 }
 
 /// `true` or `false`.

@@ -18,6 +18,7 @@ use crate::stored::Stored;
 
 nifs! {
     table_lookup/2 => lookup;
+    table_lookup_many/2 => lookup_many;
     table_lookup_element/3 => lookup_element;
     table_lookup_element/4 => lookup_element;
     table_member/2 => member;
@@ -69,17 +70,45 @@ fn too_large_here(words: usize) -> bool {
 fn lookup(env: Env, args: &[Term]) -> Answer {
     let guard = epoch::pin();
     let Some(table) = find(args[0], &guard) else { return slow() };
-    with_key(env, table, args[1], |key| match table.core().get(&key, &guard) {
-        Ok(Some(entry)) if entry.has_several() => objects(env, table, entry, &key, args[1]),
+    lookup_one(env, table, args[1], &guard)
+}
+
+#[inline]
+fn lookup_one(env: Env, table: &Table, term: Term, guard: &Guard) -> Answer {
+    with_key(env, table, term, |key| match table.core().get(&key, guard) {
+        Ok(Some(entry)) if entry.has_several() => objects(env, table, entry, &key, term),
         Ok(Some(entry)) if too_large_here(entry.first().len()) => Answer::Dirty,
         Ok(Some(entry)) => {
             let record = entry.first();
-            let known = known_key(table, record, &key, args[1]);
+            let known = known_key(table, record, &key, term);
             decode_listed(env, &Stored::new(record), 0, &known).into()
         }
         Ok(None) => Term(word::NIL).into(),
         Err(_) => slow(),
     })
+}
+
+/// Keys that a normal scheduler looks up in one call: a fraction of a millisecond, unless their
+/// objects are large.
+const KEYS_PER_CALL: usize = 1_000;
+
+/// `name, keys`: what `lookup` answers for each key.
+fn lookup_many(env: Env, args: &[Term]) -> Answer {
+    let guard = epoch::pin();
+    let Some(table) = find(args[0], &guard) else { return slow() };
+    let mut found = Vec::new();
+    let mut rest = args[1];
+    while let Some((key, tail)) = env.list_cell(rest) {
+        if found.len() == KEYS_PER_CALL && !Env::on_dirty_scheduler() {
+            return Answer::Dirty;
+        }
+        match lookup_one(env, table, key, &guard) {
+            Answer::Term(objects) if objects != atoms::get().slow => found.push(objects),
+            other => return other,
+        }
+        rest = tail;
+    }
+    if rest.0 == word::NIL { env.list(&found).into() } else { slow() }
 }
 
 fn total_words<'g>(records: impl Iterator<Item = Record<'g>>) -> usize {
