@@ -472,16 +472,21 @@ impl Table {
         self.store(slot).objects() as usize
     }
 
-    /// Bytes that the table has allocated: its slots, their cells, and all objects, including what
-    /// is being received. Not counted are the logs of slots that are being copied, and memory that
+    /// Bytes that the table takes: its slots, their cells, and all objects, including what is being
+    /// received, with what the allocator adds to each. Not counted are the logs of slots that are being copied, and memory that
     /// waits for readers to leave it.
     pub fn memory_bytes(&self) -> u64 {
         let guard = epoch::pin();
-        let fixed = size_of::<Self>() + self.slots.bytes();
         let arrays = self.slots.iter().map(SlotStore::array).filter(|array| !array.is_none());
         let objects = arrays.map(|array| array.bytes() + array.record_bytes()).sum::<u64>();
-        let index = self.index.as_ref().map_or(0, |index| index.memory_bytes(&guard));
-        fixed as u64 + objects + index
+        objects + self.overhead_bytes(&guard)
+    }
+
+    /// Bytes that no slot has in its [size](Table::slot_size): those of the slots themselves, and of
+    /// the index of an ordered table.
+    pub fn overhead_bytes(&self, guard: &Guard) -> u64 {
+        let fixed = size_of::<Self>() + self.slots.bytes();
+        fixed as u64 + self.index.as_ref().map_or(0, |index| index.memory_bytes(guard))
     }
 
     /// Drops a table on a thread of its own. Freeing a million objects takes a tenth of a second,

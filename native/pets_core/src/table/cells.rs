@@ -18,6 +18,7 @@ use std::ptr::{self, NonNull};
 // The counters of an array take no part in the readers' protocol: loom need not see them.
 use std::sync::atomic::AtomicU64 as Counter;
 
+use super::blocks;
 use super::entry::{Entry, Tagged};
 use super::object::Key;
 use super::record::Block;
@@ -223,7 +224,7 @@ impl Array {
 
     /// Bytes that the array takes, without its records.
     pub(crate) fn bytes(self) -> u64 {
-        layout(self.header().total).size() as u64
+        blocks::footprint(layout(self.header().total).size())
     }
 
     /// Bytes that its records take.

@@ -14,6 +14,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use super::blocks;
 use super::reclaim::Reclaim;
 use super::record::{Block, Record};
 use super::sync::{AtomicPtr, AtomicU32, Ordering};
@@ -242,7 +243,7 @@ impl<'g> Entry<'g> {
             Some(group) => {
                 // SAFETY: the entry is allocated.
                 let layout = Group::layout(unsafe { group.as_ref() }.capacity);
-                layout.size() as u64 + self.records().map(Record::bytes).sum::<u64>()
+                blocks::footprint(layout.size()) + self.records().map(Record::bytes).sum::<u64>()
             }
         }
     }

@@ -300,7 +300,7 @@ impl<'g> Record<'g> {
 
     /// Bytes that the block takes.
     pub(crate) fn bytes(self) -> u64 {
-        8 * self.len() as u64
+        blocks::footprint(8 * self.len())
     }
 }
 

@@ -96,7 +96,8 @@ pub(super) fn delete(
     push_unserved(out, &unserved, strict)
 }
 
-/// `{Objects, Bytes, Unserved}`: how many objects the slots have and how many bytes they take.
+/// `{Objects, Bytes, Unserved}`: how many objects the slots have and how many bytes they take; in the
+/// plain form together with what the table takes besides on this node.
 pub(super) fn count(
     table: &Table,
     args: &[u64],
@@ -110,6 +111,9 @@ pub(super) fn count(
             Ok((more, more_bytes)) => (objects, bytes) = (objects + more, bytes + more_bytes),
             Err(error) => unserved.push(error),
         }
+    }
+    if !strict {
+        bytes += table.overhead_bytes(&guard);
     }
     let start = out.len();
     out.push(word::header(Kind::Tuple, 3));
