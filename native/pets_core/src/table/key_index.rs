@@ -22,9 +22,9 @@
 //!
 //! # The tree
 //!
-//! A B+ tree. Its leaves hold up to 64 keys, each as the first 64 bits of its order (`prefix`),
-//! which decide nearly every comparison, and the key itself: an immediate, or the address of a
-//! block. A leaf never changes. A writer makes a new one, puts it into the place of the old one by
+//! A B+ tree. Its leaves hold up to 64 keys, each as 64 bits of its place in the order (`prefix`,
+//! `run`), which decide nearly every comparison, and the key itself: an immediate, or the address of
+//! a block. A leaf never changes. A writer makes a new one, puts it into the place of the old one by
 //! one store, and retires the old one. Inner nodes do not change either, but for which child is at a
 //! place; where children come or go the node is replaced as a leaf is.
 //!
@@ -39,15 +39,16 @@
 //!    its lock, its places keep what they had. So the child was in the tree at `t` or later.
 //! 2. *Hence a key that is present throughout is found*: the leaf for its range has it at any time.
 //!    The ranges of a node's children do not change, since separators never do.
-//! 3. *A range only grows.* When a child is taken out its neighbour gets its range; a split makes new
-//!    nodes. So a key is never to be looked for in a node to whose right or left it has moved
-//!    beforehand. A reader that goes on to a neighbour may find keys there that it has passed, in a
-//!    range that grew; it leaves them out (`cursor`), so that none is met twice.
+//! 3. *The range of a node only grows*, as long as the node is in the tree. When a child is taken out
+//!    its neighbour gets its range; where a range is split there are new nodes. A reader that goes on
+//!    to a neighbour may thus find keys there that it has passed; it leaves them out (`cursor`), so
+//!    that none is met twice.
 //!
 //! # Why writers do not get into each other's way
 //!
 //! The holder of a node's lock, if the node is not obsolete, is the only one who changes what is at
-//! its places, or replaces it: both need the lock. By 3. it is also the right node for the key.
+//! its places, or replaces it: both need the lock. It is the right node for the key, because it was
+//! when the writer came to it (1.), and its range has not become smaller since (3.).
 //! Locks are taken from below upwards, and a writer that waits for one holds only locks below, so
 //! that there is no circle. A lock is held for the copying of a leaf (about 100 ns), and for some
 //! microseconds where a node is replaced.

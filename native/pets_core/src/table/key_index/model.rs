@@ -449,12 +449,28 @@ fn one_who_removes_many_and_one_who_splits_a_leaf_get_along() {
     check(
         || World::with((0..16).map(|n| n * 10)),
         |world| world.remove_where(|key| key % 40 == 0),
-        |world| world.insert(15),
-        |world| {
-            let keys: std::collections::BTreeSet<i64> =
-                (0..16).map(|n| n * 10).filter(|key| key % 40 != 0).chain([15]).collect();
-            world.assert_has(keys);
+        |world| world.insert(155),
+        |world| world.assert_has((0..16).map(|n| n * 10).filter(|key| key % 40 != 0).chain([155])),
+    );
+}
+
+#[test]
+fn a_range_that_grows_behind_a_cursor_shows_nothing_twice() {
+    check(
+        // The first of two nodes has one leaf, and the leaf after that has room.
+        || {
+            let world = World::with((0..16).rev().map(|n| n * 10));
+            world.remove(50);
+            world
         },
+        // The first node goes, and one of its keys comes again, in a leaf of the second one.
+        |world| {
+            world.remove_where(|key| key < 40);
+            world.insert(0);
+        },
+        // `scan` checks the order.
+        |world| contains(&world.scan(Direction::Ascending), (6..16).map(|n| n * 10)),
+        |world| world.assert_has([0, 40].into_iter().chain((6..16).map(|n| n * 10))),
     );
 }
 

@@ -43,6 +43,9 @@ impl<'g> Path<'g> {
             self.places[self.depth] = place as u8;
             self.depth += 1;
             if node.level() == 1 {
+                // SAFETY: as below.
+                #[cfg(not(all(test, loom)))]
+                unsafe { node.leaf(place) }.prefetch();
                 return;
             }
             // SAFETY: nothing that is reached under the pin of `down` is freed during `'g`.

@@ -184,23 +184,30 @@ fn a_cleared_index_serves_again_and_readers_finish_what_they_began() {
 
 #[test]
 fn a_cursor_shows_nothing_twice_when_a_range_grows_behind_it() {
-    let index = KeyIndex::new();
-    let count = 4 * MAX_KEYS as i64;
-    (0..count).for_each(|key| assert!(index.insert(&int(2 * key))));
-    let guard = epoch::pin();
-    for first in [0, 2 * MAX_KEYS as i64, 4 * MAX_KEYS as i64] {
-        let mut ascending = index.ascending(Bound::Unbounded, &guard);
-        let mut shown: Vec<i64> = Vec::new();
-        shown.extend(
-            ascending
-                .by_ref()
-                .take_while(|key| word::small_value(key.words()[0]) < first)
-                .map(|key| word::small_value(key.words()[0])),
-        );
-        // All leaves up to here go, their range goes to the next leaf, and their keys come again.
-        (0..count).for_each(|key| assert!(index.remove(&int(2 * key))));
-        (0..count).for_each(|key| assert!(index.insert(&int(2 * key))));
-        shown.extend(ascending.map(|key| word::small_value(key.words()[0])));
-        assert!(shown.is_sorted_by(|a, b| a < b), "{shown:?}");
+    let number = |words: &[u64]| word::small_value(words[0]);
+    // The keys of a node: full leaves, as they come in order. Then every other key goes, so that
+    // leaves have room.
+    let node = (MAX_KEYS * inner::MAX_CHILDREN) as i64;
+    let count = 3 * node;
+    for (direction, from) in [(Direction::Ascending, 0), (Direction::Descending, count - 2)] {
+        let index = KeyIndex::new();
+        (0..count).for_each(|key| assert!(index.insert(&int(key))));
+        assert_eq!(index.remove_where(|words| number(words) % 2 == 1) as i64, count / 2);
+        let _guard = epoch::pin();
+        // SAFETY: the guard is held as long as the cursor.
+        let mut cursor = unsafe { Cursor::new(index.root(), direction, Start::Edge) };
+        assert_eq!(cursor.next().unwrap().words(), int(from));
+        // The first node on the way goes, and its range to the one after it; there its first key
+        // comes again.
+        index.remove_where(|words| match direction {
+            Direction::Ascending => number(words) < node,
+            Direction::Descending => number(words) >= 2 * node,
+        });
+        assert!(index.insert(&int(from)));
+        let mut shown: Vec<i64> = cursor.map(|key| number(key.words())).collect();
+        if direction == Direction::Descending {
+            shown.reverse();
+        }
+        assert!(!shown.contains(&from) && shown.is_sorted_by(|a, b| a < b));
     }
 }

@@ -140,7 +140,8 @@ impl KeyIndex {
             let mut parts = node.parts();
             parts.split_child(place, leaf_node(left), separator, leaf_node(right));
             let counts = (keys, bytes + left.bytes() + right.bytes());
-            if let Err(stale) = self.rebuild(path, parts, place + 1, counts, reclaim) {
+            let new = if at == 0 { place } else { place + 1 };
+            if let Err(stale) = self.rebuild(path, parts, new, counts, reclaim) {
                 // SAFETY: they were never published; other keys than the new one stay with `leaf`.
                 unsafe {
                     left.free();
