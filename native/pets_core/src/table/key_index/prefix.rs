@@ -419,6 +419,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_told_exactly_lets_nothing_after_it_decide() {
+        let float = |value: f64| vec![word::header(Kind::Float, 1), value.to_bits()];
+        let tuple = |parts: &[Vec<u64>]| {
+            let mut words = vec![word::header(Kind::Tuple, parts.len() as u64)];
+            words.extend(parts.concat());
+            words
+        };
+        let list = |values: &[i64]| {
+            let mut words = vec![word::header(Kind::List, values.len() as u64)];
+            words.extend(values.iter().map(|&value| small(value)));
+            words
+        };
+        let [zero, nine] = [vec![small(0)], vec![small(9)]];
+        let pairs = [
+            (
+                tuple(&[float(1.0 + 1e-12), nine.clone()]),
+                tuple(&[float(1.0 + 2e-12), zero.clone()]),
+            ),
+            (tuple(&[list(&[1]), nine.clone()]), tuple(&[list(&[1, 2]), zero.clone()])),
+            (tuple(&vec![nine; 255]), tuple(&vec![zero; 300])),
+        ];
+        for (less, greater) in pairs {
+            assert!(crate::term::order::cmp(&less, &greater).is_lt());
+            assert!(Prefix::of(&less).0 <= Prefix::of(&greater).0, "{less:x?}");
+        }
+    }
+
+    #[test]
     fn depth_costs_no_stack() {
         let mut deep = vec![word::header(Kind::Tuple, 1); 1_000_000];
         deep.push(word::NIL);

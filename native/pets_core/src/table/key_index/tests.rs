@@ -139,6 +139,19 @@ fn integers_and_floats_share_their_places() {
 }
 
 #[test]
+fn a_leaf_that_skipped_something_may_become_dense() {
+    // Floats with the same first 64 bits, and integers that share the first of these bytes.
+    let float = |n: i64| vec![word::header(Kind::Float, 1), (1e-12 * n as f64).to_bits()];
+    let index = KeyIndex::new();
+    for n in 1..200 {
+        assert!(index.insert(&float(n)) && index.insert(&int(n)));
+    }
+    let removed = index.remove_where(|words| words.len() > 1);
+    assert_eq!(removed, 199);
+    assert_has(&index, &(1..200).map(int).collect::<Vec<_>>());
+}
+
+#[test]
 fn many_keys_are_removed_at_once() {
     for text in [false, true] {
         let key =
