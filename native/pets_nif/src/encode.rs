@@ -142,6 +142,13 @@ impl Encoder<'_> {
         }
     }
 
+    /// Room for so many words.
+    #[inline(always)]
+    fn room(&mut self, words: usize) -> Result<Room<'_>, Refused> {
+        self.reserve(words)?;
+        Ok(Room::new(self.out))
+    }
+
     /// Makes room for so many words.
     #[inline(always)]
     fn reserve(&mut self, words: usize) -> Result<(), Refused> {
@@ -184,6 +191,20 @@ impl Encoder<'_> {
                 self.out.push(word::header(Kind::Binary, bytes.len() as u64));
                 append_words(bytes, self.out);
             }
+            View::HeapBinary { bytes, words } => {
+                let mut room = self.room(1 + words.len())?;
+                // SAFETY: there is room for the header and the words.
+                unsafe { room.push(word::header(Kind::Binary, bytes as u64)) };
+                if let Some((last, whole)) = words.split_last() {
+                    for word in whole {
+                        // SAFETY: as above.
+                        unsafe { room.push(u64::from_le(*word)) };
+                    }
+                    let unused_bits = 8 * (8 * words.len() - bytes) as u32;
+                    // SAFETY: as above.
+                    unsafe { room.push(u64::from_le(*last) << unused_bits >> unused_bits) };
+                }
+            }
             View::Float(bits) => self.out.extend([word::header(Kind::Float, 1), bits]),
             View::Big { kind, digit } => self.out.extend([word::header(kind, 1), digit]),
             View::Integer(value) => word::push_integer(self.out, i128::from(value)),
@@ -199,7 +220,10 @@ impl Encoder<'_> {
         keys.iter().all(|key| {
             immediate(key)
                 || key.0 & 3 == heap::BOXED
-                    && matches!(View::of(self.env, self.layout, *key), View::Binary(_))
+                    && matches!(
+                        View::of(self.env, self.layout, *key),
+                        View::Binary(_) | View::HeapBinary { .. }
+                    )
         })
     }
 
@@ -233,7 +257,7 @@ impl Encoder<'_> {
         }
         match *parts {
             Parts::Elements { elements, left } => {
-                self.reserve(left)?;
+                let mut room = self.room(left)?;
                 for index in 0..left {
                     // SAFETY: there are `left` terms.
                     let element = unsafe { *elements.add(index) };
@@ -244,14 +268,14 @@ impl Encoder<'_> {
                         return Ok(Some(element));
                     }
                     // SAFETY: there is room for `left` words.
-                    unsafe { push_reserved(self.out, element.0) };
+                    unsafe { room.push(element.0) };
                 }
                 *parts = Parts::NONE;
                 Ok(None)
             }
             Parts::List { rest, header, count } => self.advance_list(parts, rest, header, count),
             Parts::Pairs { keys, values, left } => {
-                self.reserve(2 * left)?;
+                let mut room = self.room(2 * left)?;
                 for index in 0..left {
                     // SAFETY: there are `left` keys and `left` values.
                     let (key, value) = unsafe { (*keys.add(index), *values.add(index)) };
@@ -263,14 +287,14 @@ impl Encoder<'_> {
                         return Ok(Some(key));
                     }
                     // SAFETY: there is room for a word for each key and each value.
-                    unsafe { push_reserved(self.out, key.0) };
+                    unsafe { room.push(key.0) };
                     if !value.is_immediate() {
                         // SAFETY: as above.
                         *parts = Parts::Pairs { keys, values: unsafe { values.add(1) }, left };
                         return Ok(Some(value));
                     }
                     // SAFETY: as above.
-                    unsafe { push_reserved(self.out, value.0) };
+                    unsafe { room.push(value.0) };
                 }
                 *parts = Parts::NONE;
                 Ok(None)
@@ -293,6 +317,7 @@ impl Encoder<'_> {
         while rest.is_list_cell() {
             self.reserve(1)?;
             self.out.reserve(ROOM);
+            let mut room = Room::new(self.out);
             for _ in 0..ROOM {
                 let (head, tail) = match self.layout {
                     // SAFETY: a cell has two words, head and tail.
@@ -302,6 +327,7 @@ impl Encoder<'_> {
                 count += 1;
                 rest = tail;
                 if !head.is_immediate() {
+                    drop(room);
                     *parts = Parts::List { rest, header, count };
                     if rest.0 == word::NIL {
                         // Nothing waits for what is nested at the end.
@@ -311,7 +337,7 @@ impl Encoder<'_> {
                     return Ok(Some(head));
                 }
                 // SAFETY: there is room for as many words as the loop has turns.
-                unsafe { push_reserved(self.out, head.0) };
+                unsafe { room.push(head.0) };
                 if !rest.is_list_cell() {
                     break;
                 }
@@ -349,18 +375,41 @@ impl Encoder<'_> {
     }
 }
 
-/// Appends a word to a vector that has room for it.
-///
-/// # Safety
-/// It has.
-#[inline(always)]
-unsafe fn push_reserved(out: &mut Vec<u64>, word: u64) {
-    let length = out.len();
-    debug_assert!(length < out.capacity(), "room was made");
-    // SAFETY: by the caller.
-    unsafe {
-        out.as_mut_ptr().add(length).write(word);
-        out.set_len(length + 1);
+/// The free part of a vector, filled word by word; the vector has them when this is dropped. A
+/// vector that is pushed to through a reference keeps its length in memory, a turn of a loop waits
+/// there for the one before.
+struct Room<'a> {
+    words: &'a mut Vec<u64>,
+    next: *mut u64,
+}
+
+impl<'a> Room<'a> {
+    #[inline(always)]
+    fn new(words: &'a mut Vec<u64>) -> Self {
+        let next = words.spare_capacity_mut().as_mut_ptr().cast();
+        Room { words, next }
+    }
+
+    /// # Safety
+    /// The vector has room for it.
+    #[inline(always)]
+    unsafe fn push(&mut self, word: u64) {
+        // SAFETY: by the caller.
+        unsafe {
+            self.next.write(word);
+            self.next = self.next.add(1);
+        }
+    }
+}
+
+impl Drop for Room<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: `next` only moves within the vector's allocation, over words that were written.
+        unsafe {
+            let length = self.next.offset_from_unsigned(self.words.as_ptr());
+            self.words.set_len(length);
+        }
     }
 }
 

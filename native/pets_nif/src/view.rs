@@ -21,6 +21,12 @@ pub(crate) enum View<'a> {
     Map,
     /// A binary of whole bytes.
     Binary(&'a [u8]),
+    /// The same, on the heap itself: all words that its bytes lie in, what is behind them undefined.
+    /// Only where the layout is known.
+    HeapBinary {
+        bytes: usize,
+        words: &'a [u64],
+    },
     /// The bits of a float.
     Float(u64),
     /// A big integer of one digit, as an encoding has it.
@@ -67,8 +73,9 @@ impl View<'_> {
             }
             if layout.is_binary(header) {
                 let bytes = layout.binary_bytes(*object.add(1))?;
-                let data = object.add(BINARY_HEAD).cast::<u8>();
-                return Some(View::Binary(std::slice::from_raw_parts(data, bytes)));
+                let (data, count) = (object.add(BINARY_HEAD), word::words_for_bytes(bytes));
+                let words = std::slice::from_raw_parts(data, count);
+                return Some(View::HeapBinary { bytes, words });
             }
             let next = || *object.add(1);
             if header == layout.float {

@@ -11,9 +11,11 @@ use std::ptr::NonNull;
 use super::sync::AtomicU64;
 
 /// The longest blocks that are kept, in words.
-const LONGEST: usize = 8;
+const LONGEST: usize = 64;
 /// Blocks of one length that a thread keeps: a batch of retired ones, which come back together.
 const KEPT: usize = 512;
+/// Words that it keeps of one length at most, so that long blocks do not add up.
+const KEPT_WORDS: usize = 16 * 1024;
 
 thread_local! {
     static KEPT_BLOCKS: RefCell<Blocks> = const { RefCell::new(Blocks::NONE) };
@@ -62,7 +64,7 @@ pub(super) unsafe fn free(block: NonNull<AtomicU64>, length: usize) {
     if length <= LONGEST {
         let kept = KEPT_BLOCKS.try_with(|blocks| {
             let blocks = &mut blocks.borrow_mut().0[length];
-            let room = blocks.len() < KEPT;
+            let room = blocks.len() < KEPT && blocks.len() * length < KEPT_WORDS;
             if room {
                 blocks.push(block);
             }
