@@ -37,7 +37,8 @@ const CELL_WORDS: usize = 2;
 
 /// Makes the term that is encoded at `at`; with `listed`, the list of it. `None` where a part of it
 /// cannot be written by hand.
-#[inline]
+// Its frame is too large to be part of every lookup.
+#[inline(never)]
 pub(crate) fn build<W: Words + ?Sized>(
     layout: &Layout,
     env: Env,
@@ -57,6 +58,39 @@ pub(crate) fn build<W: Words + ?Sized>(
         }
     }
     build_counted(layout, env, words, at, known, listed)
+}
+
+/// Elements of the largest tuple that [`listed_flat`] makes.
+const FLAT_ARITY: usize = 8;
+
+/// The list of the one tuple that the words are, if it is small and all its elements are immediates,
+/// as of most objects. `None` for the general road.
+#[inline(always)]
+pub(crate) fn listed_flat<W: Words + ?Sized>(layout: &Layout, env: Env, words: &W) -> Option<Term> {
+    let arity = words.len() - 1;
+    if arity > FLAT_ARITY || words.first(0) != word::header(Kind::Tuple, arity as u64) {
+        return None;
+    }
+    let free = env.free(layout, 1 + arity + CELL_WORDS)?;
+    let tuple = free.start;
+    // SAFETY: there is room for the tuple and the cell behind it. What is written is given up where
+    // it is not taken.
+    unsafe {
+        tuple.write(heap::header(arity, TUPLE));
+        for index in 1..=arity {
+            let word = words.word(index);
+            // `{}` and `<<>>` are one word, too.
+            if word::is_header(word) {
+                return None;
+            }
+            tuple.add(index).write(word);
+        }
+        let cell = tuple.add(1 + arity);
+        cell.write(heap::pointer(tuple, BOXED).0);
+        cell.add(1).write(word::NIL);
+        free.take_to(cell.add(CELL_WORDS));
+        Some(heap::pointer(cell, CELL))
+    }
 }
 
 /// As [`build`], for a heap with whatever room.

@@ -4,7 +4,7 @@ use pets_core::term::word::{self, Kind};
 use pets_core::term::{etf, walk};
 use rustler::sys;
 
-use crate::build::build;
+use crate::build::{build, listed_flat};
 use crate::heap;
 use crate::raw::{Env, Term};
 
@@ -102,10 +102,15 @@ pub(crate) fn decode_listed<W: Words + ?Sized>(
     at: usize,
     known: &Known,
 ) -> Term {
-    if let Some(layout) = heap::layout()
-        && let Some(list) = build(layout, env, words, at, known, true)
-    {
-        return list;
+    if let Some(layout) = heap::layout() {
+        if at == 0
+            && let Some(list) = listed_flat(layout, env, words)
+        {
+            return list;
+        }
+        if let Some(list) = build(layout, env, words, at, known, true) {
+            return list;
+        }
     }
     env.cons(decode_by_interface(env, words, at, Some(*known)), Term(word::NIL))
 }

@@ -36,8 +36,57 @@ pub(crate) fn encode(
         out.push(term.0);
         return Ok(());
     }
-    let encoder = Encoder { env, layout: heap::layout(), out, limit, collected: Vec::new() };
-    encoder.run(term)
+    let layout = heap::layout();
+    if layout.is_some() && encode_flat(term, out) {
+        return Ok(());
+    }
+    encode_nested(env, layout, term, out, limit)
+}
+
+#[inline(never)]
+fn encode_nested(
+    env: Env,
+    layout: Option<&'static Layout>,
+    term: Term,
+    out: &mut Vec<u64>,
+    limit: usize,
+) -> Result<(), Refused> {
+    Encoder { env, layout, out, limit, collected: Vec::new() }.run(term)
+}
+
+/// Elements of the largest tuple that [`encode_flat`] encodes.
+const FLAT_ARITY: usize = 8;
+
+/// Encodes a small tuple of immediates, as most objects are, where the layout is known. False for
+/// the general road; `out` is as it was then.
+#[inline(always)]
+fn encode_flat(term: Term, out: &mut Vec<u64>) -> bool {
+    if term.is_list_cell() {
+        return false;
+    }
+    let object = heap::object(term);
+    // SAFETY: a term that is neither an immediate nor a list cell is a pointer to a header, and a
+    // tuple's is followed by as many terms as it says.
+    unsafe {
+        let header = *object;
+        let arity = heap::words_behind(header);
+        if !heap::is_tuple(header) || arity > FLAT_ARITY {
+            return false;
+        }
+        out.reserve(1 + FLAT_ARITY);
+        let end = out.as_mut_ptr().add(out.len());
+        end.write(word::header(Kind::Tuple, arity as u64));
+        for index in 1..=arity {
+            let element = Term(*object.add(index));
+            if !element.is_immediate() {
+                return false;
+            }
+            end.add(index).write(element.0);
+        }
+        // There is room for that, and so many words have just been written.
+        out.set_len(out.len() + 1 + arity);
+    }
+    true
 }
 
 /// As [`encode`], with a call for each part, as where the layout of terms is unknown.
