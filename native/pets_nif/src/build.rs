@@ -60,37 +60,50 @@ pub(crate) fn build<W: Words + ?Sized>(
     build_counted(layout, env, words, at, known, listed)
 }
 
-/// Elements of the largest tuple that [`listed_flat`] makes.
+/// Elements of the largest tuples that [`listed_flat`] makes.
 const FLAT_ARITY: usize = 8;
 
-/// The list of the one tuple that the words are, if it is small and all its elements are immediates,
-/// as of most objects. `None` for the general road.
+/// The list of tuples that each are small and have only immediates as elements, as most objects.
+/// `None` for the general road.
 #[inline(always)]
-pub(crate) fn listed_flat<W: Words + ?Sized>(layout: &Layout, env: Env, words: &W) -> Option<Term> {
-    let arity = words.len() - 1;
-    if arity > FLAT_ARITY || words.first(0) != word::header(Kind::Tuple, arity as u64) {
-        return None;
-    }
-    let free = env.free(layout, 1 + arity + CELL_WORDS)?;
-    let tuple = free.start;
-    // SAFETY: there is room for the tuple and the cell behind it. What is written is given up where
-    // it is not taken.
-    unsafe {
-        tuple.write(heap::header(arity, TUPLE));
-        for index in 1..=arity {
-            let word = words.word(index);
-            // `{}` and `<<>>` are one word, too.
-            if word::is_header(word) {
-                return None;
-            }
-            tuple.add(index).write(word);
+pub(crate) fn listed_flat<W: Words>(
+    layout: &Layout,
+    env: Env,
+    tuples: impl Iterator<Item = W> + Clone,
+) -> Option<Term> {
+    let room = tuples.clone().map(|words| words.len() + CELL_WORDS).sum();
+    let free = env.free(layout, room)?;
+    let mut next = free.start;
+    let mut list = word::NIL;
+    // The place that refers to the next cell.
+    let mut link: *mut u64 = &raw mut list;
+    for words in tuples {
+        let arity = words.len() - 1;
+        if arity > FLAT_ARITY || words.first(0) != word::header(Kind::Tuple, arity as u64) {
+            return None;
         }
-        let cell = tuple.add(1 + arity);
-        cell.write(heap::pointer(tuple, BOXED).0);
-        cell.add(1).write(word::NIL);
-        free.take_to(cell.add(CELL_WORDS));
-        Some(heap::pointer(cell, CELL))
+        // SAFETY: there is room for each tuple and a cell behind it. What is written is given up
+        // where it is not taken.
+        unsafe {
+            next.write(heap::header(arity, TUPLE));
+            for index in 1..=arity {
+                let word = words.word(index);
+                // `{}` and `<<>>` are one word, too.
+                if word::is_header(word) {
+                    return None;
+                }
+                next.add(index).write(word);
+            }
+            let cell = next.add(1 + arity);
+            cell.write(heap::pointer(next, BOXED).0);
+            cell.add(1).write(word::NIL);
+            link.write(heap::pointer(cell, CELL).0);
+            link = cell.add(1);
+            next = cell.add(CELL_WORDS);
+        }
     }
+    free.take_to(next);
+    Some(Term(list))
 }
 
 /// As [`build`], for a heap with whatever room.

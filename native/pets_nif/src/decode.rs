@@ -1,5 +1,6 @@
 //! The flat encoding back into terms of the VM.
 
+use pets_core::table::Record;
 use pets_core::term::word::{self, Kind};
 use pets_core::term::{etf, walk};
 use rustler::sys;
@@ -7,6 +8,7 @@ use rustler::sys;
 use crate::build::{build, listed_flat};
 use crate::heap;
 use crate::raw::{Env, Term};
+use crate::stored::Stored;
 
 /// Words that can be read one by one: a slice, or a record whose words may change while they are
 /// read.
@@ -94,25 +96,34 @@ pub(crate) fn decode<W: Words + ?Sized>(
     decode_by_interface(env, words, at, known)
 }
 
-/// The list of the one term that [`decode`] makes.
+/// The list of the one object of a record; `known` as for [`decode`].
 #[inline]
-pub(crate) fn decode_listed<W: Words + ?Sized>(
-    env: Env,
-    words: &W,
-    at: usize,
-    known: &Known,
-) -> Term {
+pub(crate) fn decode_object(env: Env, record: Record<'_>, known: &Known) -> Term {
     if let Some(layout) = heap::layout() {
-        if at == 0
-            && let Some(list) = listed_flat(layout, env, words)
-        {
+        if let Some(list) = listed_flat(layout, env, std::iter::once(Stored::new(record))) {
             return list;
         }
-        if let Some(list) = build(layout, env, words, at, known, true) {
+        if let Some(list) = build(layout, env, &Stored::new(record), 0, known, true) {
             return list;
         }
     }
-    env.cons(decode_by_interface(env, words, at, Some(*known)), Term(word::NIL))
+    env.cons(decode_by_interface(env, &Stored::new(record), 0, Some(*known)), Term(word::NIL))
+}
+
+/// The list of the objects of records; `known` tells what is known of each.
+#[inline]
+pub(crate) fn decode_objects<'g>(
+    env: Env,
+    records: impl Iterator<Item = Record<'g>> + Clone,
+    known: impl Fn(Record<'g>) -> Known,
+) -> Term {
+    if let Some(layout) = heap::layout()
+        && let Some(list) = listed_flat(layout, env, records.clone().map(Stored::new))
+    {
+        return list;
+    }
+    let objects = records.map(|record| decode(env, &Stored::new(record), 0, Some(known(record))));
+    env.list(&objects.collect::<Vec<_>>())
 }
 
 /// What [`decode`] makes, with a call for each part: where the layout of terms is unknown, or for

@@ -7,6 +7,7 @@ use pets_core::table::Record;
 use crate::decode::Words;
 
 /// A record, its cells at hand.
+#[derive(Clone, Copy)]
 pub(crate) struct Stored<'g> {
     record: Record<'g>,
     cells: &'g [AtomicU64],

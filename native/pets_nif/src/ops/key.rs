@@ -10,7 +10,7 @@ use pets_core::term::word::{self, Kind};
 
 use crate::Table;
 use crate::atoms;
-use crate::decode::{Known, decode, decode_listed};
+use crate::decode::{Known, decode, decode_object, decode_objects};
 use crate::raw::{Answer, Env, Term, nifs};
 use crate::registry;
 use crate::scratch::{WORDS_PER_CALL, encode_argument, with_buffer};
@@ -81,7 +81,7 @@ fn lookup_one(env: Env, table: &Table, term: Term, guard: &Guard) -> Answer {
         Ok(Some(entry)) => {
             let record = entry.first();
             let known = known_key(table, record, &key, term);
-            decode_listed(env, &Stored::new(record), 0, &known).into()
+            decode_object(env, record, &known).into()
         }
         Ok(None) => Term(word::NIL).into(),
         Err(_) => slow(),
@@ -122,11 +122,7 @@ fn objects(env: Env, table: &Table, entry: Entry<'_>, key: &Key<'_>, term: Term)
     if too_large_here(total_words(records.clone())) {
         return Answer::Dirty;
     }
-    let objects = records.map(|record| {
-        let known = known_key(table, record, key, term);
-        decode(env, &Stored::new(record), 0, Some(known))
-    });
-    env.list(&objects.collect::<Vec<_>>()).into()
+    decode_objects(env, records, |record| known_key(table, record, key, term)).into()
 }
 
 /// The key within a record, which the caller has as a term.
