@@ -32,6 +32,7 @@ mod handoff;
 #[doc(hidden)]
 pub mod key_index;
 mod lock;
+pub mod long_blocks;
 #[cfg(all(test, loom))]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod model;

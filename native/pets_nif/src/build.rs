@@ -117,22 +117,30 @@ pub(crate) fn build_counted<W: Words + ?Sized>(
     known: &Known,
     listed: bool,
 ) -> Option<Term> {
-    let mut made = Vec::new();
+    let mut made = MadeTerms::new();
     let size = count(env, words, at, known, &mut made)? + if listed { CELL_WORDS } else { 0 };
     if u32::try_from(size).is_err() {
         return None;
     }
     if size == 0 {
         // An immediate, known, or made already.
-        return Some(match made.first() {
+        return Some(match made.as_slice().first() {
             Some(made) => made.term,
             None if at == known.at => known.term,
             None => Term(words.first(at)),
         });
     }
+    if let Some(free) = env.free(layout, size) {
+        let mut block = Block { layout, words, known, made: made.as_slice(), at, next: free.start };
+        // SAFETY: there is room for as many words as have just been counted, by the same rules.
+        let term = unsafe { block.write(listed) }.ok()?;
+        assert!(block.next == free.start.wrapping_add(size), "what was counted is filled");
+        free.take_to(block.next);
+        return Some(term);
+    }
     let start = env.block(size);
-    let mut block = Block { layout, words, known, made: &made, at, next: start };
-    // SAFETY: the block has as many words as have just been counted, by the same rules.
+    let mut block = Block { layout, words, known, made: made.as_slice(), at, next: start };
+    // SAFETY: as above, in a block of its own.
     let written = unsafe { block.write(listed) };
     if let Ok(term) = written {
         assert!(block.next == start.wrapping_add(size), "the block is filled");
@@ -150,9 +158,44 @@ pub(crate) fn build_counted<W: Words + ?Sized>(
 }
 
 /// A term that the interface made for the encoding up to `end`.
+#[derive(Clone, Copy)]
 struct Made {
     term: Term,
     end: usize,
+}
+
+/// Such terms in their order. A few need no allocation.
+struct MadeTerms {
+    few: [Made; MadeTerms::FEW],
+    count: usize,
+    /// All of them, if they are more.
+    many: Vec<Made>,
+}
+
+impl MadeTerms {
+    const FEW: usize = 4;
+
+    fn new() -> Self {
+        let nothing = Made { term: Term(word::NIL), end: 0 };
+        MadeTerms { few: [nothing; MadeTerms::FEW], count: 0, many: Vec::new() }
+    }
+
+    fn push(&mut self, made: Made) {
+        match self.few.get_mut(self.count) {
+            Some(place) => *place = made,
+            None => {
+                if self.many.is_empty() {
+                    self.many.extend_from_slice(&self.few);
+                }
+                self.many.push(made);
+            }
+        }
+        self.count += 1;
+    }
+
+    fn as_slice(&self) -> &[Made] {
+        if self.many.is_empty() { &self.few[..self.count] } else { &self.many }
+    }
 }
 
 /// Counts the heap words of a term. Makes, in their order, the parts that are not written by hand.
@@ -161,7 +204,7 @@ fn count<W: Words + ?Sized>(
     words: &W,
     mut at: usize,
     known: &Known,
-    made: &mut Vec<Made>,
+    made: &mut MadeTerms,
 ) -> Option<usize> {
     let mut size = 0;
     let mut left = 1;

@@ -23,6 +23,11 @@ pub(crate) trait Words {
     fn first(&self, index: usize) -> u64;
     /// The words of the term that starts at `at`, as a slice; only rare kinds ask for it.
     fn to_vec(&self, at: usize) -> Vec<u64>;
+    /// A binary of as many bytes, which start with the word at `index`, if it can be one that refers
+    /// to them where they are.
+    fn shared_binary(&self, _env: Env, _index: usize, _bytes: usize) -> Option<Term> {
+        None
+    }
 }
 
 impl Words for [u64] {
@@ -272,15 +277,17 @@ fn map(env: Env, parts: &[Term]) -> Term {
 }
 
 fn binary<W: Words + ?Sized>(env: Env, words: &W, start: usize, bytes: usize) -> Term {
-    let mut term = Term(0).to_nif();
+    if let Some(shared) = words.shared_binary(env, start, bytes) {
+        return shared;
+    }
+    let mut term = Term(word::NIL).to_nif();
     // SAFETY: the VM gives `bytes` bytes, aligned for its own words or not: each copy below is
     // unaligned and stays within them.
     unsafe {
         let data = sys::enif_make_new_binary(env.0, bytes, &raw mut term);
         let whole = bytes / 8;
-        for index in 0..whole {
-            let word = words.word(start + index).to_le_bytes();
-            std::ptr::copy_nonoverlapping(word.as_ptr(), data.add(8 * index), 8);
+        for (index, word) in words.run(start, whole).enumerate() {
+            data.add(8 * index).cast::<[u8; 8]>().write_unaligned(word.to_le_bytes());
         }
         let rest = bytes % 8;
         if rest > 0 {

@@ -20,6 +20,7 @@ mod ops;
 mod raw;
 mod registry;
 mod scratch;
+mod shared;
 mod sink;
 mod stored;
 mod table;
@@ -54,6 +55,9 @@ fn load(env: rustler::Env, info: rustler::Term) -> bool {
     atoms::load(env);
     if let Err(what) = vm::load(env) {
         eprintln!("partitioned_ets: this VM lays out {what} in a way that is not supported");
+        return false;
+    }
+    if !shared::load(env) {
         return false;
     }
     heap::load(env);

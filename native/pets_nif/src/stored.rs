@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pets_core::table::Record;
 
 use crate::decode::Words;
+use crate::raw::{Env, Term};
+use crate::shared;
 
 /// A record, its cells at hand.
 #[derive(Clone, Copy)]
@@ -49,5 +51,17 @@ impl Words for Stored<'_> {
         let mut words = Vec::new();
         self.record.copy_range_to(at..self.record.skip(at), &mut words);
         words
+    }
+
+    fn shared_binary(&self, env: Env, index: usize, bytes: usize) -> Option<Term> {
+        // The binary keeps the whole record: at most twice of what it is itself.
+        if 2 * bytes < size_of_val(self.cells) || cfg!(target_endian = "big") {
+            return None;
+        }
+        let owner = self.record.owner()?;
+        debug_assert!(index + bytes.div_ceil(8) <= self.cells.len(), "they are in the record");
+        let data = (&raw const self.cells[index]).cast();
+        // SAFETY: the words of a binary never change, and lie in the memory that `owner` has.
+        Some(unsafe { shared::binary(env, owner, data, bytes) })
     }
 }

@@ -8,10 +8,11 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::RefCell;
 use std::ptr::NonNull;
 
+use super::long_blocks::{self, FRONT, LONG};
 use super::sync::AtomicU64;
 
 /// The longest blocks that are kept, in words.
-const LONGEST: usize = 64;
+const LONGEST: usize = LONG - 1;
 /// Blocks of one length that a thread keeps: a batch of retired ones, which come back together.
 const KEPT: usize = 512;
 /// Words that it keeps of one length at most, so that long blocks do not add up.
@@ -49,6 +50,9 @@ pub(super) fn allocate(length: usize) -> NonNull<AtomicU64> {
             return block;
         }
     }
+    if length >= LONG {
+        return long_blocks::allocate(length).cast();
+    }
     let layout = layout(length);
     // SAFETY: the layout has at least one word.
     let start = NonNull::new(unsafe { alloc(layout) }.cast::<AtomicU64>());
@@ -74,6 +78,10 @@ pub(super) unsafe fn free(block: NonNull<AtomicU64>, length: usize) {
             return;
         }
     }
+    if length >= LONG {
+        // SAFETY: `allocate` got it there, and the caller does not use it any more.
+        return unsafe { long_blocks::free(block.cast(), length) };
+    }
     // SAFETY: `allocate` used the same layout.
     unsafe { dealloc(block.as_ptr().cast(), layout(length)) };
 }
@@ -84,6 +92,13 @@ pub(super) unsafe fn free(block: NonNull<AtomicU64>, length: usize) {
 pub(super) const fn footprint(bytes: usize) -> u64 {
     let taken = (bytes as u64 + 8).next_multiple_of(16);
     if taken < 32 { 32 } else { taken }
+}
+
+/// Bytes that a block of this length takes.
+#[inline]
+pub(super) fn bytes(length: usize) -> u64 {
+    let front = if length >= LONG { FRONT } else { 0 };
+    footprint(8 * (front + length))
 }
 
 fn layout(length: usize) -> Layout {

@@ -20,6 +20,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use super::blocks;
+use super::long_blocks::{self, LONG};
 use super::schema::Schema;
 use super::sync::{AtomicU64, Ordering};
 use crate::term::order;
@@ -111,6 +112,18 @@ impl<'g> Record<'g> {
     #[expect(clippy::len_without_is_empty, reason = "an encoded tuple has at least one word")]
     pub fn len(self) -> usize {
         (self.first() >> LENGTH_SHIFT) as usize
+    }
+
+    /// What owns the memory that the record lies in, so that it can be kept beyond `'g`: see
+    /// [`long_blocks`]. `None` for short records, where nothing can own them, and at times.
+    #[inline]
+    pub fn owner(self) -> Option<NonNull<()>> {
+        let length = self.len();
+        if length < LONG {
+            return None;
+        }
+        // SAFETY: `Block::allocate` got it there, and it is not freed before `'g` ends.
+        unsafe { long_blocks::owner(self.block.cast(), length) }
     }
 
     /// Number of elements of the tuple.
@@ -267,8 +280,10 @@ impl<'g> Record<'g> {
             (1..words.len()).filter(|&i| self.cell(i).load(Ordering::Relaxed) != words[i]);
         match (differing.next(), differing.next()) {
             (None, _) => true,
-            (Some(index), None) => self.store_word(index, words[index]),
-            (Some(_), Some(_)) => false,
+            // The word may be a part of a binary. In a short record that is as good as any other; of a
+            // long one somebody may have been given the binary itself (`owner`).
+            (Some(index), None) if words.len() < LONG => self.store_word(index, words[index]),
+            (Some(_), _) => false,
         }
     }
 
@@ -300,7 +315,7 @@ impl<'g> Record<'g> {
 
     /// Bytes that the block takes.
     pub(crate) fn bytes(self) -> u64 {
-        blocks::footprint(8 * self.len())
+        blocks::bytes(self.len())
     }
 }
 

@@ -319,7 +319,7 @@ impl<'t> Locked<'t> {
             return;
         }
         let new = Block::allocate(words);
-        self.array().count_bytes(blocks::footprint(8 * words.len()), record.bytes());
+        self.array().count_bytes(blocks::bytes(words.len()), record.bytes());
         cell.replace(Tagged::record(new));
         // SAFETY: the cell that had it has another one now, and the lock keeps others from
         // retiring it too.
@@ -331,7 +331,7 @@ impl<'t> Locked<'t> {
         let added = entry.with(Block::allocate(words));
         self.add_objects(1);
         match added {
-            Added::InPlace => self.array().count_bytes(blocks::footprint(8 * words.len()), 0),
+            Added::InPlace => self.array().count_bytes(blocks::bytes(words.len()), 0),
             Added::Replaced(tagged) => {
                 // SAFETY: the caller holds the lock, under which entries are retired.
                 let bytes = unsafe { Entry::new(tagged) }.bytes();
@@ -358,7 +358,7 @@ impl<'t> Locked<'t> {
                     self.store.write.used.store(used + u32::from(vacancy.fresh), Ordering::Relaxed);
                     self.store.write.keys.store(keys + 1, Ordering::Relaxed);
                     self.add_objects(1);
-                    array.count_bytes(blocks::footprint(8 * words.len()), 0);
+                    array.count_bytes(blocks::bytes(words.len()), 0);
                     vacancy.fill(hash, Tagged::record(record));
                     return;
                 }
