@@ -164,8 +164,8 @@ defmodule PartitionedEts do
   Returns `{:ok, pid}` of the process that owns the table, `{:error, {:already_started, pid}}`
   when the table has an owner here already. Options that make no sense raise `ArgumentError`.
 
-  When other connected nodes host a table of that name with the same key position, this node
-  joins them: the function returns at once, and the node's share of the data arrives meanwhile
+  When other connected nodes host a table of that name with the same type and key position, this
+  node joins them: the function returns at once, and the node's share of the data arrives meanwhile
   (see `await_settled/2`).
 
       iex> {:ok, _owner} =
@@ -252,7 +252,7 @@ defmodule PartitionedEts do
 
   The operation is an increment for the element after the key, `{position, increment}`,
   `{position, increment, threshold, set_value}`, or a list of the tuples, for which the list of the
-  results is returned. All of a list happen, or none.
+  results is returned. All of a list happen, or none. Raises `ArgumentError` on a bag.
 
       iex> {:ok, _} = PartitionedEts.start_link(name: :cnt, table_opts: [:named_table, :public])
       iex> PartitionedEts.insert(:cnt, {:hits, 1, 10})
@@ -295,7 +295,7 @@ defmodule PartitionedEts do
   @doc """
   Replaces elements of the object with the given key: `{position, value}`, or a list of them.
 
-  Returns `false` when the key is missing.
+  Returns `false` when the key is missing. Raises `ArgumentError` on a bag.
 
       iex> {:ok, _} = PartitionedEts.start_link(name: :upd, table_opts: [:named_table, :public])
       iex> PartitionedEts.insert(:upd, {:a, 1, 2})
@@ -417,7 +417,8 @@ defmodule PartitionedEts do
   ## Reading
 
   @doc """
-  Returns the list of the objects with the given key: one or none.
+  Returns the list of the objects with the given key: one or none, of a bag any number, in the order
+  in which they were inserted.
 
       iex> {:ok, _} = PartitionedEts.start_link(name: :look, table_opts: [:named_table, :public])
       iex> PartitionedEts.insert(:look, {:a, 1})
@@ -454,7 +455,8 @@ defmodule PartitionedEts do
   end
 
   @doc """
-  Returns one element of the object with the given key; raises `ArgumentError` when it is missing.
+  Returns one element of the object with the given key, of a bag the list of that element of all its
+  objects; raises `ArgumentError` when the key is missing.
 
       iex> {:ok, _} = PartitionedEts.start_link(name: :elem, table_opts: [:named_table, :public])
       iex> PartitionedEts.insert(:elem, {:a, 1})

@@ -17,8 +17,8 @@ defmodule PartitionedEts.Error do
     * `:timeout`: no answer came in time; the operation may have been carried out or not.
     * `:node_down`: the node went down before it answered; the operation may have been carried
       out or not.
-    * `:overloaded`: too much is under way to the node; nothing was done.
-    * `:no_table`: the node does not host the table any more; nothing was done.
+    * `:overloaded`: too much is under way to the node; nothing was done there.
+    * `:no_table`: the node does not host the table any more; nothing was done there.
     * `:no_owner`: no node serves the key's slot at the moment; nothing was done.
     * `:not_distributed`: the table lives on one node only.
     * `:incompatible`: the node hosts another kind of table under this name.
@@ -69,10 +69,10 @@ defmodule PartitionedEts.Error do
     do: "#{peer || "the owner"} went down before it answered; #{@unknown}"
 
   defp sentence(:overloaded, peer),
-    do: "too many operations are under way to #{peer || "the owner"}; nothing was done"
+    do: "too much is under way to #{peer || "the owner"}; nothing was done there"
 
   defp sentence(:no_table, peer),
-    do: "#{peer || "the owner"} does not host the table any more; nothing was done"
+    do: "#{peer || "the owner"} does not host the table any more; nothing was done there"
 
   defp sentence(:no_owner, _peer), do: "no node serves the key's slot now; nothing was done"
   defp sentence(:not_distributed, _peer), do: "the table was started with distributed: false"

@@ -64,6 +64,7 @@ defmodule PartitionedEts.Scan do
     stack = {function, [table, key]}
 
     cond do
+      key == :"$end_of_table" and ordered?(table) -> Failure.badarg(function, [table, key], :none)
       Placed.view(table) -> PlacedScan.next(table, key, function)
       ordered?(table) -> Ordered.key(table, function == :next, [key], stack)
       true -> follow(table, Call.run(table, :next_after, {key}, stack), stack)

@@ -48,6 +48,17 @@ defmodule PartitionedEts.RemoteTest do
     call(a, Process, :exit, [stopped, :kill])
   end
 
+  test "objects of up to 60 MB travel", %{nodes: [a, b], name: name} do
+    # Those of this node do not.
+    [key | _] = for key <- @keys, table(b, :owner?, [name, key]), do: key
+
+    for megabytes <- [17, 50] do
+      size = megabytes * 1_000_000
+      assert call(a, Load, :insert_large, [name, key, size])
+      assert call(b, Load, :size_of_value, [name, key]) == size
+    end
+  end
+
   @tag timeout_ms: 1
   test "callers that give up, or die, cost the others nothing", context do
     %{nodes: [a, _b], name: name} = context

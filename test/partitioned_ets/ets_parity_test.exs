@@ -88,6 +88,11 @@ defmodule PartitionedEts.EtsParityTest do
                ":ets gives #{inspect(expected)}; #{repeat}"
     end
 
+    for module <- [:ets, PartitionedEts], function <- [:next, :prev] do
+      name = if module == :ets, do: oracle, else: table
+      assert_raise ArgumentError, fn -> apply(module, function, [name, :"$end_of_table"]) end
+    end
+
     for function <- [:foldl, :foldr] do
       assert fold.(PartitionedEts, function, table) === fold.(:ets, function, oracle), repeat
     end

@@ -83,6 +83,15 @@ defmodule PartitionedEts.Test.Load do
     await_answers(if quiet?, do: times - 1, else: 10)
   end
 
+  @doc "Inserts a binary of so many bytes."
+  @spec insert_large(atom(), term(), pos_integer()) :: true
+  def insert_large(table, key, bytes),
+    do: PartitionedEts.insert(table, {key, :binary.copy("x", bytes)})
+
+  @doc "The bytes of what a key has."
+  @spec size_of_value(atom(), term()) :: pos_integer()
+  def size_of_value(table, key), do: table |> PartitionedEts.lookup_element(key, 2) |> byte_size()
+
   @doc "Starts a process that increments counters at random until it is stopped."
   @spec start_counting(atom(), pos_integer()) :: pid()
   def start_counting(table, counters), do: spawn(fn -> count(table, counters, 0) end)

@@ -43,7 +43,7 @@ impl Config {
             net_ticktime: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(7),
             max_frame: 64 << 20,
-            queue_limit_bytes: 16 << 20,
+            queue_limit_bytes: 64 << 20,
             max_calls_in_flight: 100_000,
             long_names: true,
         }

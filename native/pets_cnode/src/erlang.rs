@@ -148,7 +148,7 @@ impl ErlangReplier {
             if state.is_closed() {
                 return Err(SendError::Disconnected);
             }
-            if state.queued_bytes() + out.len() > self.queue_limit {
+            if state.queued_bytes() > self.queue_limit {
                 return Err(SendError::Overloaded);
             }
             self.channel.push(state, out, true);

@@ -207,6 +207,14 @@ impl Env {
             .then_some(value)
     }
 
+    /// Takes some hundredths of a time slice from the calling process.
+    pub(crate) fn consume_timeslice(self, percent: usize) {
+        if percent > 0 {
+            // SAFETY: called within a NIF call; the number is one of 1 to 100.
+            unsafe { sys::enif_consume_timeslice(self.0, percent.min(100) as i32) };
+        }
+    }
+
     /// The process that runs this call.
     pub(crate) fn caller(self) -> ErlNifPid {
         let mut pid = std::mem::MaybeUninit::uninit();

@@ -177,7 +177,10 @@ fn insert(env: Env, args: &[Term]) -> Answer {
     let guard = epoch::pin();
     let Some(table) = find(args[0], &guard) else { return slow() };
     with_object(env, table, args[1], |object| match table.core().insert(object) {
-        Ok(()) => atoms::get().t_true.into(),
+        Ok(()) => {
+            charge(env, table, &object.key(), &guard);
+            atoms::get().t_true.into()
+        }
         Err(_) => slow(),
     })
 }
@@ -198,9 +201,25 @@ fn delete_object(env: Env, args: &[Term]) -> Answer {
     let guard = epoch::pin();
     let Some(table) = find(args[0], &guard) else { return slow() };
     with_object(env, table, args[1], |object| match table.core().remove_object(object) {
-        Ok(_) => atoms::get().t_true.into(),
+        Ok(_) => {
+            charge(env, table, &object.key(), &guard);
+            atoms::get().t_true.into()
+        }
         Err(_) => slow(),
     })
+}
+
+/// Objects of a key of a bag that are compared in a hundredth of a scheduler's time slice.
+const OBJECTS_PER_PERCENT: usize = 200;
+
+/// What was done with a key of a bag takes as long as it has many objects: the caller pays for it.
+#[inline]
+fn charge(env: Env, table: &Table, key: &Key<'_>, guard: &Guard) {
+    if table.schema().is_bag() {
+        let found = table.core().get(key, guard).ok().flatten();
+        let objects = found.map_or(0, |entry| entry.records().len());
+        env.consume_timeslice(objects / OBJECTS_PER_PERCENT);
+    }
 }
 
 #[inline]
@@ -298,16 +317,25 @@ fn update_element(env: Env, args: &[Term]) -> Answer {
     generic(env, OpCode::UpdateElement, args[0], &args[1..])
 }
 
+/// Words of objects that go into a bag on a normal scheduler.
+const WORDS_INTO_BAG: usize = 512;
+
 /// Any operation, in its general form.
 fn generic(env: Env, op: OpCode, name: Term, args: &[Term]) -> Answer {
     let guard = epoch::pin();
     let Some(table) = find(name, &guard) else { return slow() };
+    let into_bag =
+        matches!(op, OpCode::InsertMany | OpCode::InsertNewMany) && table.schema().is_bag();
     with_buffer(|words| {
         words.push(word::header(Kind::Tuple, args.len() as u64));
         for &arg in args {
             if let Err(answer) = encode_argument(env, arg, words) {
                 return answer;
             }
+        }
+        // Each object may have to be compared with many.
+        if into_bag && words.len() > WORDS_INTO_BAG && !Env::on_dirty_scheduler() {
+            return Answer::Dirty;
         }
         with_buffer(|result| match execute(table.core(), op, words, result) {
             Ok(()) => decode(env, result.as_slice(), 0, None).into(),

@@ -53,6 +53,9 @@ fn edge(env: Env, args: &[Term], direction: Direction) -> Answer {
 fn follow(env: Env, args: &[Term], direction: Direction) -> Answer {
     let guard = epoch::pin();
     let Some(table) = find(args[0], &guard) else { return slow() };
+    if args[1] == atoms::get().end_of_table {
+        return slow();
+    }
     with_key(env, table, args[1], |key| {
         // Only in an order of keys has an absent one a place.
         let has_place = table.schema().compares_keys()
